@@ -1,0 +1,22 @@
+"""Names for the types that cross module borders, each with one sentence of meaning."""
+
+from collections.abc import Mapping
+from typing import Any, TypeAlias
+
+import jax
+import numpy as np
+
+Array: TypeAlias = jax.Array
+"""A JAX array, concrete or traced."""
+
+ArrayLike: TypeAlias = jax.Array | np.ndarray
+"""An array of either library."""
+
+Key: TypeAlias = jax.Array
+"""A typed JAX random key (``jax.random.key``)."""
+
+Data: TypeAlias = Mapping[str, Any]
+"""Slot name to array: the data a target is evaluated on."""
+
+PyTree: TypeAlias = Any
+"""Any nesting of containers with arrays at the leaves."""

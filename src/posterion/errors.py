@@ -1,0 +1,29 @@
+"""What can go wrong, by kind. Every message says what was found, what was expected and what to do."""
+
+
+class PosterionError(Exception):
+    """The common ancestor: catch this to catch everything Posterion raises on purpose."""
+
+
+class UnsupportedModelError(PosterionError, TypeError):
+    """The model has something no front end can take over correctly; the message names it."""
+
+
+class DataError(PosterionError, ValueError):
+    """Data that do not fit the model: names, shapes, types, missing or infinite values."""
+
+
+class OptionError(PosterionError, ValueError):
+    """An argument outside what it can mean, or a combination that means nothing."""
+
+
+class NonFiniteError(PosterionError, FloatingPointError):
+    """A log density or gradient that is not a finite number where one is needed."""
+
+
+class PosteriorFileError(PosterionError, ValueError):
+    """A file that is not a saved posterior, is damaged, or was written by a newer version."""
+
+
+class MissingExtraError(PosterionError, ImportError):
+    """An optional package is needed and not installed; the message names the extra."""

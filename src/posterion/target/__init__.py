@@ -1,0 +1,24 @@
+"""Targets: unnormalised posteriors over named variables in unconstrained space, with their data slots."""
+
+from posterion.target.layout import Layout, Variable
+from posterion.target.target import (
+    AbstractRowTarget,
+    AbstractTarget,
+    JointTerms,
+    Moments,
+    Observed,
+    RowPlan,
+    Slot,
+)
+
+__all__ = [
+    "AbstractRowTarget",
+    "AbstractTarget",
+    "JointTerms",
+    "Layout",
+    "Moments",
+    "Observed",
+    "RowPlan",
+    "Slot",
+    "Variable",
+]
