@@ -1,0 +1,185 @@
+"""Compiled programs: each function is compiled once per shapes, ahead of time, and kept on disk for the next process.
+
+XLA needs 0.3 to 1 second for one of our programs and a first fit needs several, so compiling dominates what a user
+waits for. Three things are done about it: programs take data, rates and step counts as arguments, so that only new
+shapes compile; several programs compile at the same time (`prepare`; XLA releases the interpreter lock); and JAX's
+persistent compilation cache is switched on *around our own compilations only*, in the user's cache folder. Set the
+environment variable ``POSTERION_CACHE`` to another folder, or to an empty string to do without; a folder that the user
+has already given to JAX (``jax_compilation_cache_dir``) is left in charge.
+"""
+
+import hashlib
+import logging
+import os
+import platform
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import jax
+import jaxlib
+from jax.experimental.compilation_cache import compilation_cache
+
+logger = logging.getLogger(__name__)
+
+_SETTINGS = {
+    "jax_persistent_cache_min_compile_time_secs": 0.0,
+    "jax_persistent_cache_min_entry_size_bytes": -1,
+    "jax_compilation_cache_max_size": 512 * 2**20,
+}
+_lock = threading.RLock()
+_depth = 0
+_saved: dict[str, Any] = {}
+
+
+def cache_folder() -> Path | None:
+    """The folder for compiled programs, or None if the cache is turned off.
+
+    ``POSTERION_CACHE`` decides if it is set; otherwise the operating system's folder for caches. Programs compiled for
+    one processor may crash on another, so the folder's name ends with a digest of the processor and of JAX's version.
+    """
+    chosen = os.environ.get("POSTERION_CACHE")
+    if chosen == "":
+        return None
+    if chosen is not None:
+        root = Path(chosen)
+    elif sys.platform == "darwin":
+        root = Path.home() / "Library" / "Caches" / "posterion"
+    elif sys.platform == "win32":
+        root = Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local")) / "posterion" / "cache"
+    else:
+        root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "posterion"
+    return root / f"xla-{_machine_digest()}"
+
+
+def _machine_digest() -> str:
+    facts = [jax.__version__, jaxlib.__version__, platform.machine(), os.environ.get("XLA_FLAGS", "")]
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith(("flags", "Features")):
+                facts.append(line)
+                break
+    except OSError:
+        facts.append(platform.processor())
+    return hashlib.sha256("\n".join(facts).encode()).hexdigest()[:12]
+
+
+@contextmanager
+def persistent_cache() -> Iterator[None]:
+    """Within, JAX keeps compiled programs on disk; after, its settings are as they were. Re-entrant, thread-safe."""
+    global _depth
+    folder = cache_folder()
+    with _lock:
+        if _depth == 0:
+            _saved.clear()
+            if folder is not None and jax.config.jax_compilation_cache_dir is None:
+                try:
+                    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+                except OSError as error:
+                    logger.warning("compiled programs are not kept: %s cannot be made (%s)", folder, error)
+                else:
+                    for name, value in {**_SETTINGS, "jax_compilation_cache_dir": str(folder)}.items():
+                        _saved[name] = getattr(jax.config, name)
+                        jax.config.update(name, value)
+                    compilation_cache.reset_cache()
+        _depth += 1
+    try:
+        yield
+    finally:
+        with _lock:
+            _depth -= 1
+            if _depth == 0 and _saved:
+                for name, value in _saved.items():
+                    jax.config.update(name, value)
+                _saved.clear()
+                compilation_cache.reset_cache()
+
+
+class Stopwatch:
+    """Seconds spent compiling while it runs; see `stopwatch`."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+
+_watches: list[Stopwatch] = []
+
+
+@contextmanager
+def stopwatch() -> Iterator[Stopwatch]:
+    """Measure the wall seconds this process spends tracing and compiling inside the block."""
+    watch = Stopwatch()
+    _watches.append(watch)
+    try:
+        yield watch
+    finally:
+        _watches.remove(watch)
+
+
+def _count(seconds: float) -> None:
+    for watch in _watches:
+        watch.seconds += seconds
+
+
+class Program:
+    """A function compiled ahead of time, once per shapes and types of its arguments.
+
+    Parameters
+    ----------
+    function
+        A pure JAX function of arrays and pytrees of arrays.
+    donate
+        Positions of arguments whose buffers the program may reuse.
+    """
+
+    def __init__(self, function: Callable, donate: tuple[int, ...] = ()) -> None:
+        self._jitted = jax.jit(function, donate_argnums=donate)
+        self._compiled: dict[Any, Callable] = {}
+        self._lock = threading.Lock()
+
+    def __call__(self, *arguments: Any) -> Any:
+        """Run, compiling first if these shapes are new."""
+        return self._get(arguments, count=True)(*arguments)
+
+    def prepare(self, *arguments: Any) -> None:
+        """Compile for arguments of these shapes without running; safe in another thread."""
+        self._get(arguments, count=False)
+
+    def _get(self, arguments: tuple, *, count: bool) -> Callable:
+        leaves, tree = jax.tree.flatten(arguments)
+        key = (tree, tuple(jax.typeof(leaf) for leaf in leaves), bool(jax.config.jax_enable_x64))
+        program = self._compiled.get(key)
+        if program is None:
+            with self._lock:
+                program = self._compiled.get(key)
+                if program is None:
+                    start = time.perf_counter()
+                    with persistent_cache():
+                        program = self._jitted.lower(*arguments).compile()
+                    if count:
+                        _count(time.perf_counter() - start)
+                    self._compiled[key] = program
+        return program
+
+
+def prepare(programs: Sequence[tuple[Program, tuple]]) -> None:
+    """Compile several programs at the same time.
+
+    Tracing takes the interpreter lock, compiling does not; with two programs of equal size this saves a third.
+    """
+    start = time.perf_counter()
+    x64 = bool(jax.config.jax_enable_x64)
+
+    def one(program: Program, arguments: tuple) -> None:
+        with jax.enable_x64(x64):  # the flag is thread-local
+            program.prepare(*arguments)
+
+    with persistent_cache(), ThreadPoolExecutor(max_workers=max(2, min(4, os.cpu_count() or 2))) as pool:
+        for future in [pool.submit(one, program, arguments) for program, arguments in programs]:
+            future.result()
+    _count(time.perf_counter() - start)

@@ -1,0 +1,51 @@
+"""Families of approximating distributions q(z; params) over unconstrained space.
+
+A family is a *description* (frozen, hashable, no arrays); its parameters are a pytree that the engine moves. It sees a
+`Layout`, never a log density. Noise is drawn apart from its use, so that draws can be fixed, replayed or drawn in blocks.
+
+Laws that every family obeys (``tests/families``): ``transport`` and ``log_prob`` agree; the density integrates to one;
+the family recovers itself as a target; ``affine`` is the change of variables it says it is.
+"""
+
+import abc
+from dataclasses import dataclass
+
+import jax
+from jaxtyping import Float
+
+from posterion._typing import Array, Key, PyTree
+from posterion.target.layout import Layout
+
+
+@dataclass(frozen=True)
+class AbstractFamily(abc.ABC):
+    """A set of distributions over ``z`` indexed by parameters."""
+
+    @abc.abstractmethod
+    def init(
+        self, layout: Layout, location: Float[Array, " dim"], key: Key, scale: float | Float[Array, " dim"] = 0.1
+    ) -> PyTree:
+        """Parameters centred at ``location`` with standard deviations near ``scale`` (in the units of ``z``)."""
+
+    @abc.abstractmethod
+    def noise(self, layout: Layout, key: Key, num_draws: int) -> PyTree:
+        """Standard noise for ``num_draws`` draws, stacked along the first axis; does not depend on parameters."""
+
+    @abc.abstractmethod
+    def transport(self, layout: Layout, params: PyTree, noise: PyTree) -> tuple[Float[Array, " dim"], Float[Array, ""]]:
+        """Turn the noise of one draw into ``z`` and log q(z)."""
+
+    @abc.abstractmethod
+    def log_prob(self, layout: Layout, params: PyTree, z: Float[Array, " dim"]) -> Float[Array, ""]:
+        """Log density of ``z``, normalised, in nats."""
+
+    @abc.abstractmethod
+    def affine(
+        self, layout: Layout, params: PyTree, shift: Float[Array, " dim"], scale: Float[Array, " dim"]
+    ) -> PyTree:
+        """Parameters of the distribution of ``shift + scale * z`` where z ~ q(params); ``scale`` is positive."""
+
+    def sample(self, layout: Layout, params: PyTree, key: Key, num_draws: int) -> Float[Array, "draws dim"]:
+        """``num_draws`` independent draws of ``z``."""
+        noise = self.noise(layout, key, num_draws)
+        return jax.vmap(lambda one: self.transport(layout, params, one)[0])(noise)
