@@ -1,0 +1,40 @@
+# Posterion's targets. Each makes its own environment in .venv first, once; only `make` and Python are needed beforehand.
+
+SHELL := /bin/bash
+BIN := .venv/bin
+WORKERS ?= 2
+
+.PHONY: help setup demo test lint docs bench
+
+help:
+	@echo "make setup   make the environment in .venv (every other target does so by itself)"
+	@echo "make demo    fit the demonstration model, write pictures and a report into ./posterion-demo"
+	@echo "make test    lint, types and the whole test suite"
+	@echo "make lint    lint, format and types only"
+	@echo "make docs    build the documentation into ./site; fails on an undocumented public name"
+	@echo "make bench   benchmarks against PyMC and NumPyro (minutes)"
+
+# Says nothing and costs milliseconds when .venv is complete and up to date.
+setup:
+	@bash scripts/setup.sh
+
+demo: setup
+	@$(BIN)/posterion demo $(ARGS)
+
+lint: setup
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/pyright
+
+# Also the tests marked slow, which a bare `pytest` leaves out.
+test: lint
+	@$(BIN)/python -m pytest -m "" -n $(WORKERS) $(ARGS)
+
+docs: setup
+	@$(BIN)/python scripts/check_api_docs.py
+	@$(BIN)/python scripts/build_tutorials.py
+	@$(BIN)/python -m mkdocs build --strict --quiet
+	@echo "The documentation is in site/index.html."
+
+bench: setup
+	@$(BIN)/python benchmarks/notebook.py $(ARGS)
