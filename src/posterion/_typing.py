@@ -1,7 +1,7 @@
 """Names for the types that cross module borders, each with one sentence of meaning."""
 
 from collections.abc import Mapping
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import numpy as np
@@ -20,3 +20,19 @@ Data: TypeAlias = Mapping[str, Any]
 
 PyTree: TypeAlias = Any
 """Any nesting of containers with arrays at the leaves."""
+
+
+class Batch(NamedTuple):
+    """The rows one step sees.
+
+    Parameters
+    ----------
+    data
+        Slot name to array. Slots that hold rows are cut to the batch, others whole.
+    real
+        None for all rows at once; otherwise one entry per row of the batch, True where the row is real and False where
+        it is padding that must weigh nothing.
+    """
+
+    data: Data
+    real: Array | None = None

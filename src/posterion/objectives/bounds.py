@@ -1,0 +1,58 @@
+r"""The evidence lower bound (ELBO), in nats, always for all rows.
+
+.. math:: \mathrm{ELBO}(q) = E_{q}[\log p(z) + \sum_k \frac{N_k}{B_k} \sum_{i \in \text{batch}} \log p(y_{ki} \mid z)
+          - \log q(z)]
+
+This module is the one place where likelihoods are scaled. ``N_k`` is `AbstractRowTarget.num_rows`, ``B_k`` the number
+of real rows in the batch; padding weighs nothing. Only observed variables that follow the batch are scaled by it; priors
+and potentials never are.
+"""
+
+from collections.abc import Callable
+from typing import TypeAlias
+
+import jax.numpy as jnp
+from jaxtyping import Float
+
+from posterion._typing import Array, Batch
+from posterion.compilation.minor_axis import batch_minor
+from posterion.target import AbstractRowTarget, AbstractTarget
+
+LogJoint: TypeAlias = Callable[[Float[Array, " dim"], Batch], Float[Array, ""]]
+"""The unnormalised log posterior of all rows at ``z``, estimated from a batch of them."""
+
+
+def log_joint(target: AbstractTarget, followers: tuple[str, ...] = ()) -> LogJoint:
+    """The log joint density of ``target`` as a function of ``z`` and a batch.
+
+    Parameters
+    ----------
+    target
+        What is approximated.
+    followers
+        The observed variables whose rows are those of the batch (`RowPlan.observed`). All others are whole.
+
+    Returns
+    -------
+    LogJoint
+        Unbiased for the full log joint when batches are drawn uniformly. Computed batch-minor where that pays.
+    """
+    if not isinstance(target, AbstractRowTarget):
+        density = batch_minor(target.log_density)
+        return lambda z, batch: density(z, batch.data)
+
+    terms_of = batch_minor(target.joint_terms)
+    num_rows = dict(target.num_rows)
+
+    def estimate(z: Float[Array, " dim"], batch: Batch) -> Float[Array, ""]:
+        terms = terms_of(z, batch.data)
+        total = terms.log_prior
+        for name, rows in terms.log_likelihood.items():
+            if batch.real is not None and name in followers:
+                likelihood = jnp.sum(jnp.where(batch.real, rows, 0.0))
+                total = total + likelihood * (num_rows[name] / jnp.sum(batch.real, dtype=rows.dtype))
+            else:
+                total = total + jnp.sum(rows) * (num_rows[name] / rows.shape[0])
+        return total
+
+    return estimate

@@ -1,0 +1,56 @@
+"""What a method becomes for one target: pure functions that the loop runs without knowing what they mean."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from jaxtyping import Bool, Float
+
+from posterion._typing import Array, Batch, Key, PyTree
+
+
+class Info(NamedTuple):
+    """What one step tells its readers.
+
+    Parameters
+    ----------
+    loss
+        The negative ELBO, in nats, estimated by this step's draws (and batch).
+    finite
+        Whether loss and gradient were finite; a step that was not has changed nothing.
+    """
+
+    loss: Float[Array, ""]
+    finite: Bool[Array, ""]
+
+
+class Algorithm(NamedTuple):
+    """Pure functions. State is what the next step needs, `Info` what readers want.
+
+    Noise is drawn apart from the step, a block of steps at a time, because drawing step by step costs as much as a
+    small model's gradient.
+
+    Parameters
+    ----------
+    noise
+        ``(key, num_steps) -> noise`` stacked along the first axis, one entry per step.
+    step
+        ``(noise, state, batch, rate) -> (state, info)``; ``rate`` is the step size now.
+    params
+        ``state -> params`` of the family.
+    restart
+        ``state -> state`` with the optimiser's memory cleared, for the next round.
+    evaluation_noise
+        ``(key, num_draws) -> noise`` of fresh quasi-random draws to compare two states on (host function).
+    evaluate
+        ``(state, noise, batch) -> (draws,)`` values of log p - log q; their mean is the ELBO.
+    noise_values_per_step
+        How many random numbers a step takes, which decides the length of a block.
+    """
+
+    noise: Callable[[Key, int], PyTree]
+    step: Callable[[PyTree, PyTree, Batch, Float[Array, ""]], tuple[PyTree, Info]]
+    params: Callable[[PyTree], PyTree]
+    restart: Callable[[PyTree], PyTree]
+    evaluation_noise: Callable[[int, int], PyTree]
+    evaluate: Callable[[PyTree, PyTree, Batch], Float[Array, " draws"]]
+    noise_values_per_step: int
