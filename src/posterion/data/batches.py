@@ -7,7 +7,7 @@ number, a fit that is interrupted and continued sees the same rows as one that w
 
 import abc
 from collections.abc import Callable, Mapping
-from functools import cached_property
+from functools import cached_property, partial
 
 import jax.numpy as jnp
 import numpy as np
@@ -29,8 +29,8 @@ class AbstractBatches(abc.ABC):
         """Indices of ``num_steps`` steps from ``first_step`` on, padded to ``capacity`` along the first axis."""
 
     @abc.abstractmethod
-    def select(self, data: Data, index: PyTree) -> Batch:
-        """The batch of one step; pure, runs inside the compiled loop."""
+    select: Callable[[Data, PyTree], Batch]
+    """``(data, index) -> batch`` of one step; pure, runs inside the compiled loop, and holds no data itself."""
 
 
 class AllRows(AbstractBatches):
@@ -40,12 +40,10 @@ class AllRows(AbstractBatches):
 
     def __init__(self, data: Data) -> None:
         self.data = data
+        self.select = _all_rows
 
     def window(self, first_step: int, num_steps: int, capacity: int) -> PyTree:
         return ()
-
-    def select(self, data: Data, index: PyTree) -> Batch:
-        return Batch(data)
 
 
 class RandomRows(AbstractBatches):
@@ -77,13 +75,8 @@ class RandomRows(AbstractBatches):
         take: Callable,
     ) -> None:
         self.data = data
-        self._axes, self._num_rows, self._batch_size, self._seed, self._take = (
-            dict(axes),
-            num_rows,
-            batch_size,
-            seed,
-            take,
-        )
+        self._num_rows, self._batch_size, self._seed = num_rows, batch_size, seed
+        self.select = partial(_some_rows, dict(axes), batch_size, take)
         self.max_steps = max(100, min(4096, (1 << 22) // batch_size))
         self._cached: tuple[int, np.ndarray] = (-1, np.empty((0, num_rows), np.int32))
 
@@ -134,10 +127,12 @@ class RandomRows(AbstractBatches):
             filled, step = filled + count, step + count
         return jnp.asarray(indices), jnp.asarray(counts)
 
-    def select(self, data: Data, index: PyTree) -> Batch:
-        rows, count = index
-        cut = {
-            name: self._take(value, rows, self._axes[name]) if name in self._axes else value
-            for name, value in data.items()
-        }
-        return Batch(cut, jnp.arange(self._batch_size) < count)
+
+def _all_rows(data: Data, index: PyTree) -> Batch:
+    return Batch(data)
+
+
+def _some_rows(axes: Mapping[str, int], batch_size: int, take: Callable, data: Data, index: PyTree) -> Batch:
+    rows, count = index
+    cut = {name: take(value, rows, axes[name]) if name in axes else value for name, value in data.items()}
+    return Batch(cut, jnp.arange(batch_size) < count)

@@ -10,9 +10,10 @@ many rows there are (`AbstractRowTarget.num_rows`) and `posterion.objectives.bou
 """
 
 import abc
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from functools import cached_property
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -126,6 +127,11 @@ class AbstractTarget(abc.ABC):
     slots: Mapping[str, Slot]
     notes: tuple[str, ...] = ()
     """Sentences for the user about what was recognised in the model (mini-batches taken over, total_size found)."""
+
+    @cached_property
+    def compiled(self) -> dict[Hashable, Any]:
+        """Programs compiled for this target, by whoever compiled them: they live and die with it."""
+        return {}
 
     @property
     @abc.abstractmethod

@@ -1,0 +1,223 @@
+r"""When to stop: rounds of growing length, compared on fresh draws.
+
+A round is one cosine of step sizes from the peak to zero; at its end the iterate has settled, which an iterate under a
+constant rate never does. Rounds of 1000, 2000, 4000, ... steps start from the best state so far, and after each the
+states before and after are compared on the same quasi-random draws, a fresh set every time. The fit has converged when
+a whole round gains less than ``tolerance`` nats. The first round is a tournament: every starting point runs it and
+the best goes on.
+
+Why not something simpler (all measured, or reported by the users of other tools): parameters never settle at a constant
+rate; a plateau of the noisy objective stops too early; the Pareto k-hat does not tell a converged mean-field fit from
+one that is not; and one fixed evaluation set is fitted by selecting on it, which biased the reported ELBO by 0.3 nats.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+import jax
+import numpy as np
+
+from posterion._typing import Key, PyTree
+from posterion.errors import OptionError
+from posterion.optim.algorithm import Algorithm
+from posterion.optim.loop import Loop, Round
+
+
+class Status(StrEnum):
+    """How a fit ended."""
+
+    CONVERGED = "converged"
+    FIXED_STEPS = "fixed_steps"
+    MAX_STEPS = "max_steps"
+    DIVERGED = "diverged"
+    NON_FINITE = "non_finite"
+    INTERRUPTED = "interrupted"
+    CALLBACK = "callback"
+
+
+@dataclass(frozen=True)
+class Rounds:
+    """The default stop: growing rounds until one gains less than ``tolerance``.
+
+    Parameters
+    ----------
+    tolerance
+        Gain in nats below which a round counts as no gain.
+    first
+        Steps of the first round; each later one is twice as long.
+    max_steps
+        Stop anyway after this many steps on the best path.
+    num_draws
+        Quasi-random draws that two states are compared on (a power of two).
+
+    Raises
+    ------
+    OptionError
+        For a tolerance that is not positive or counts below one.
+    """
+
+    tolerance: float = 0.1
+    first: int = 1000
+    max_steps: int = 511_000
+    num_draws: int = 1024
+
+    def __post_init__(self) -> None:
+        if not self.tolerance > 0:
+            raise OptionError(f"tolerance must be a positive number of nats, not {self.tolerance!r}")
+        if min(self.first, self.max_steps, self.num_draws) < 1:
+            raise OptionError("first, max_steps and num_draws must be whole numbers from 1 on")
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two states on the same fresh draws, after a round.
+
+    Parameters
+    ----------
+    step
+        Steps on the best path so far.
+    elbo
+        Of the state after the round, in nats.
+    gain
+        Its ELBO minus the one before the round.
+    standard_error
+        Of ``gain``, from the paired draws (an upper bound: the draws are quasi-random).
+    """
+
+    step: int
+    elbo: float
+    gain: float
+    standard_error: float
+
+
+@dataclass
+class Outcome:
+    """What the rounds led to.
+
+    Parameters
+    ----------
+    state
+        The best state found.
+    status
+        How it ended.
+    sentence
+        The same in words, for the user.
+    losses
+        Negative ELBO estimates along the path that led to ``state``, one per step.
+    comparisons
+        One per round.
+    """
+
+    state: PyTree
+    status: Status
+    sentence: str
+    losses: np.ndarray
+    comparisons: list[Comparison] = field(default_factory=list)
+
+
+Evaluate = Callable[[PyTree, PyTree], np.ndarray]
+"""``(state, noise) -> (draws,)`` values of log p - log q for all rows."""
+
+
+class Comparer:
+    """Compares states on fresh draws, a new set each time."""
+
+    def __init__(self, algorithm: Algorithm, evaluate: Evaluate, seed: int, num_draws: int) -> None:
+        self._algorithm, self._evaluate, self._num_draws = algorithm, evaluate, num_draws
+        self._seeds = iter(np.random.SeedSequence(seed).generate_state(4096))
+
+    def __call__(self, states: Sequence[PyTree]) -> np.ndarray:
+        """Values of log p - log q, shape (states, draws)."""
+        noise = self._algorithm.evaluation_noise(int(next(self._seeds)), self._num_draws)
+        return np.stack([np.asarray(self._evaluate(state, noise), np.float64) for state in states])
+
+    def best(self, states: Sequence[PyTree]) -> int:
+        """Index of the state of the highest ELBO; non-finite values lose."""
+        elbo = self(states).mean(axis=1)
+        return int(np.argmax(np.where(np.isfinite(elbo), elbo, -np.inf)))
+
+
+def run_fixed(loop: Loop, state: PyTree, compare: Comparer, key: Key, num_steps: int, peak: float) -> Outcome:
+    """Exactly ``num_steps`` steps along one cosine: the caller decides, nothing is compared but start and end."""
+    before = state
+    round_ = loop.run(state, key, num_steps, peak, total=num_steps, note="Fitting")
+    status, sentence = _ended(round_, loop)
+    if status is None:
+        status, sentence = Status.FIXED_STEPS, f"took the {num_steps:,} steps that were asked for"
+        old, new = compare([before, round_.state])
+        gain = new - old
+        lost = -gain.mean() > 4 * gain.std(ddof=1) / np.sqrt(gain.size)
+        if lost or not np.isfinite(new.mean()):
+            status = Status.DIVERGED
+            sentence = f"diverged: after {num_steps:,} steps the ELBO is lower than at the start"
+            round_ = Round(before if np.isfinite(old.mean()) else round_.state, round_.steps, round_.losses, 0)
+    return Outcome(round_.state, status, sentence, round_.losses)
+
+
+def run_rounds(
+    loop: Loop, starts: Sequence[PyTree], compare: Comparer, key: Key, rule: Rounds, peak: float
+) -> Outcome:
+    """Tournament of the starts, then growing rounds from the best state until one gains too little."""
+    keys = iter(jax.random.split(key, len(starts) + 64))
+    finished: list[Round] = []
+    for start in starts:
+        round_ = loop.run(start, next(keys), rule.first, peak, note="Trying starting points")
+        if round_.ended in ("interrupted", "callback"):
+            done = [r.state for r in finished] + [round_.state]
+            status, sentence = _ended(round_, loop)
+            assert status is not None  # the round ended early, so there is a status  # noqa: S101
+            losses = round_.losses if not finished else finished[0].losses
+            return Outcome(done[0] if finished else round_.state, status, sentence, losses)
+        finished.append(round_)
+    best = compare.best([r.state for r in finished]) if len(finished) > 1 else 0
+    if all(r.ended == "non_finite" for r in finished):
+        status, sentence = Status.NON_FINITE, _non_finite(loop)
+        return Outcome(finished[best].state, status, sentence, finished[best].losses)
+    state, path, comparisons = finished[best].state, [finished[best].losses], []
+    length, on_path = rule.first, rule.first
+    while True:
+        length *= 2
+        if on_path + length > rule.max_steps:
+            last = f"; the last round still gained {comparisons[-1].gain:.2g} nats" if comparisons else ""
+            sentence = f"stopped at the limit of {rule.max_steps:,} steps before converging{last}"
+            return Outcome(state, Status.MAX_STEPS, sentence, np.concatenate(path), comparisons)
+        round_ = loop.run(loop.algorithm.restart(state), next(keys), length, peak, note="Fitting")
+        path.append(round_.losses)
+        on_path += round_.steps
+        try:
+            old, new = compare([state, round_.state])
+        except KeyboardInterrupt:
+            return Outcome(state, Status.INTERRUPTED, _interrupted(loop), np.concatenate(path), comparisons)
+        paired = new - old
+        gain, error = float(paired.mean()), float(paired.std(ddof=1) / np.sqrt(paired.size))
+        comparisons.append(Comparison(on_path, float(new.mean()), gain, error))
+        if gain > 0:
+            state = round_.state
+        status, sentence = _ended(round_, loop)
+        if status is not None:
+            return Outcome(state, status, sentence, np.concatenate(path), comparisons)
+        if not gain >= rule.tolerance:
+            gained = f"gained {gain:.2g} nats" if gain > 0 else "gained nothing"
+            sentence = (
+                f"converged: the last round of {length:,} steps {gained}, less than the tolerance of {rule.tolerance:g}"
+            )
+            return Outcome(state, Status.CONVERGED, sentence, np.concatenate(path), comparisons)
+
+
+def _ended(round_: Round, loop: Loop) -> tuple[Status | None, str]:
+    if round_.ended == "interrupted":
+        return Status.INTERRUPTED, _interrupted(loop)
+    if round_.ended == "callback":
+        return Status.CALLBACK, f"stopped by a callback after {loop.steps:,} steps"
+    if round_.ended == "non_finite":
+        return Status.NON_FINITE, _non_finite(loop)
+    return None, ""
+
+
+def _interrupted(loop: Loop) -> str:
+    return f"interrupted after {loop.steps:,} steps; what was reached is kept"
+
+
+def _non_finite(loop: Loop) -> str:
+    return f"the objective or its gradient was not finite in {loop.skipped:,} of {loop.steps:,} steps"
