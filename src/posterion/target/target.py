@@ -92,6 +92,8 @@ class Observed:
         K for "categorical", else 0.
     has_moments
         True if `AbstractRowTarget.moments` gives its mean and variance in closed form.
+    slot
+        The slot by which its values enter, so that new outcomes can be scored; None if not known.
     """
 
     kind: Literal["binary", "categorical", "numeric"]
@@ -99,6 +101,7 @@ class Observed:
     dims: tuple[str | None, ...] = ()
     num_categories: int = 0
     has_moments: bool = True
+    slot: str | None = None
 
 
 @dataclass(frozen=True)

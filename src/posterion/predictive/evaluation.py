@@ -1,0 +1,331 @@
+"""Evaluating per-draw functions of a target over blocks of rows and chunks of draws, in bounded memory.
+
+Draws are taken one at a time inside a compiled loop: with the rows on the last axis one draw of a small network fills
+the processor's vector units, and evaluating many draws at once only costs memory (measured: 0.16 s one by one against
+0.18 s ten by ten, for 2,500 draws of 10,000 rows). Chunks of draws keep the interpreter in charge between two calls,
+so that Ctrl-C and progress work, and make one program serve any number of draws: the last chunk is only looped over
+as far as it goes.
+"""
+
+import math
+import weakref
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.extend import core as jax_core
+from jaxtyping import Float
+
+from posterion._typing import Array, Data, Key
+from posterion.compilation.cache import Program
+
+from posterion.compilation.minor_axis import batch_minor as default_batch_minor
+from posterion.compilation.minor_axis import pack
+from posterion.predictive import statistics
+from posterion.predictive.blocks import BLOCK_SIZES, MEMORY_BUDGET, SMALL_BLOCK, Block, plan_blocks, take_block
+from posterion.target import AbstractRowTarget
+
+DRAWS_PER_CHUNK = 256
+
+Progress = Callable[[int, int], None]
+"""Called with (done, all) after every piece of work."""
+
+_kept: weakref.WeakKeyDictionary[AbstractRowTarget, dict[Any, Any]] = weakref.WeakKeyDictionary()
+
+
+class Evaluation:
+    """A target, draws and completed data, ready to be evaluated block by block.
+
+    Parameters
+    ----------
+    target
+        Its functions are compiled once per block size and kept as long as the target lives.
+    draws
+        Posterior draws in unconstrained space.
+    data
+        Every slot, as `AbstractRowTarget.new_rows` returns them.
+    key
+        Decides all simulated values; the same key gives the same bits, whatever was evaluated before.
+    x64
+        Whether to compute in double precision.
+    batch_minor
+        The pass that holds long axes last; None for `compilation.minor_axis.batch_minor`.
+    """
+
+    def __init__(
+        self,
+        target: AbstractRowTarget,
+        draws: Float[np.ndarray, "draws dim"],
+        data: Mapping[str, np.ndarray],
+        *,
+        key: Key,
+        x64: bool,
+        batch_minor: Callable | None = None,
+    ) -> None:
+        self.target = target
+        self.draws = draws
+        self.data = data
+        self.key = key
+        self.x64 = x64
+        self.batch_minor = default_batch_minor if batch_minor is None else batch_minor
+        self.axes = self._remember("axes", lambda: _row_axes(target))
+        self.num_rows = _num_rows(data, self.axes) if self.axes else None
+        """Rows passed, or None if they cannot be told from the data because the rows depend on each other."""
+        with self._precision():
+            self.sizes = self._block_sizes()
+
+    def _precision(self) -> Any:
+        return jax.enable_x64(self.x64)
+
+    def with_draws(self, number: int) -> "Evaluation":
+        """The same with the first ``number`` draws only."""
+        if number == len(self.draws):
+            return self
+        return Evaluation(
+            self.target, self.draws[:number], self.data, key=self.key, x64=self.x64, batch_minor=self.batch_minor
+        )
+
+    def with_data(self, changed: Mapping[str, np.ndarray]) -> "Evaluation":
+        """The same with some slots' data replaced."""
+        data = {**self.data, **changed}
+        return Evaluation(self.target, self.draws, data, key=self.key, x64=self.x64, batch_minor=self.batch_minor)
+
+    def _remember(self, what: Any, make: Callable[[], Any]) -> Any:
+        """``make()``, kept for as long as the target lives; so it must not hold the target itself."""
+        kept = _kept.setdefault(self.target, {})
+        if what not in kept:
+            kept[what] = make()
+        return kept[what]
+
+    def blocks(self, sizes: tuple[int, ...] | None = None) -> list[Block] | list[None]:
+        """The blocks of a pass over all rows; [None] stands for all rows at once."""
+        return [None] if self.num_rows is None else plan_blocks(self.num_rows, sizes or self.sizes)
+
+    def _block_sizes(self) -> tuple[int, ...]:
+        if self.num_rows is None or self.target.block_sizes is not None:
+            return self.target.block_sizes or ()
+        largest = plan_blocks(self.num_rows, BLOCK_SIZES)[0].size
+        while largest > SMALL_BLOCK and self._bytes_per_block(largest) > MEMORY_BUDGET:
+            largest //= 2
+        return (largest,)
+
+    def _bytes_per_block(self, size: int) -> int:
+        """Bytes of the largest array that evaluating one draw of a block needs: the inputs or an intermediate one."""
+
+        def measure() -> int:
+            data = self._device_data(Block(0, min(size, self.num_rows), size), packed=False)
+            z, key = jnp.asarray(self.draws[0], _float()), jax.random.key(0)
+            closed = jax.make_jaxpr(lambda z, data, key: statistics.per_draw(self.target, z, data, key))(z, data, key)
+            return _largest_array(closed.jaxpr)
+
+        return self._remember(("bytes", size, self.x64), measure)
+
+    def _device_data(self, block: Block | None, *, packed: bool = True) -> Any:
+        data = self.data if block is None else take_block(self.data, self.axes, block)
+        arrays = self.target.as_arrays(data)
+        return pack(arrays) if packed else arrays
+
+    def _chunks(self, chunk: int) -> Iterator[tuple[int, int, np.ndarray]]:
+        """(start, count, draws padded to ``chunk`` rows)."""
+        num_draws, dim = self.draws.shape
+        for start in range(0, num_draws, chunk):
+            part = np.zeros((chunk, dim), _float())
+            count = min(chunk, num_draws - start)
+            part[:count] = self.draws[start : start + count]
+            yield start, count, part
+
+    def _draws_per_chunk(self) -> int:
+        affordable = MEMORY_BUDGET // max(self.draws.shape[1] * _float().itemsize, 1)
+        return max(1, min(DRAWS_PER_CHUNK, affordable))
+
+    def _program(self, kind: Any, make: Callable[[Callable[[], AbstractRowTarget]], Callable]) -> Program:
+        """The compiled form of ``make(get_target)``."""
+        return self._remember((kind, self.batch_minor), lambda: Program(make(weakref.ref(self.target))))
+
+    def summaries(self, progress: Progress | None = None) -> dict[str, statistics.Summary]:
+        """Running moments of every variable over all draws, for all rows."""
+        chosen = statistics.rules(self.target)
+        parts: dict[str, list[statistics.Summary]] = {name: [] for name in chosen}
+        num_draws = len(self.draws)
+        with self._precision():
+            program = self._program("summaries", self._make_accumulate)
+            blocks = self.blocks()
+            done, work = 0, num_draws * len(blocks)
+            for number, block in enumerate(blocks):
+                data = self._device_data(block)
+                key = _block_key(self.key, 0, number)
+                state = statistics.start(self._statistics_shape(data))
+                for start, count, chunk in self._chunks(self._draws_per_chunk()):
+                    state = program(state, chunk, np.int32(start), np.int32(count), key, data)
+                    if progress is not None:
+                        jax.block_until_ready(state)
+                        done += count
+                        progress(done, work)
+                for name, running in jax.device_get(state).items():
+                    summary = statistics.summarise(chosen[name], statistics.Running(*running), num_draws)
+                    parts[name].append(_cut(summary, block))
+        return {name: _join(pieces) for name, pieces in parts.items()}
+
+    def _statistics_shape(self, data: Any) -> dict:
+        shapes = jax.tree.map(lambda leaf: (leaf.shape, str(leaf.dtype)), data)
+
+        def trace() -> dict:
+            function = self.batch_minor(lambda z, data, key: statistics.per_draw(self.target, z, data, key))
+            return jax.eval_shape(function, jnp.asarray(self.draws[0], _float()), data, jax.random.key(0))
+
+        return self._remember(("shape", repr(shapes), self.x64), trace)
+
+    def _make_accumulate(self, get_target: Callable[[], AbstractRowTarget]) -> Callable:
+        function = self.batch_minor(lambda z, data, key: statistics.per_draw(get_target(), z, data, key))
+
+        def accumulate(state: dict, chunk: Array, start: Array, count: Array, key: Array, data: Data) -> dict:
+            block_key = jax.random.wrap_key_data(key)
+
+            def one(i: Array, state: dict) -> dict:
+                drawn = function(chunk[i], data, jax.random.fold_in(block_key, start + i))
+                return statistics.update(state, start + i + 1, drawn)
+
+            return jax.lax.fori_loop(0, count, one, state)
+
+        return accumulate
+
+    def log_mean_density(self, name: str, num_rows: int) -> Float[np.ndarray, " rows"]:
+        """``log mean_z p(y | z, x)`` for the values of the observed variable ``name`` in the data, per row.
+
+        Parameters
+        ----------
+        name
+            The observed variable.
+        num_rows
+            Its rows; the data's own number of rows wherever that is known.
+        """
+        parts = []
+        with self._precision():
+            program = self._program(("log density", name), lambda get: self._make_log_density(get, name))
+            for block in self.blocks():
+                data = self._device_data(block)
+                state = np.full(num_rows if block is None else block.size, -np.inf, _float())
+                for _, count, chunk in self._chunks(self._draws_per_chunk()):
+                    state = program(state, chunk, np.int32(count), data)
+                parts.append(np.asarray(state, np.float64)[: None if block is None else block.num_rows])
+        return np.concatenate(parts) - math.log(len(self.draws))
+
+    def _make_log_density(self, get_target: Callable[[], AbstractRowTarget], name: str) -> Callable:
+        rows = self.batch_minor(lambda z, data: get_target().joint_terms(z, data).log_likelihood[name])
+
+        def accumulate(state: Array, chunk: Array, count: Array, data: Data) -> Array:
+            return jax.lax.fori_loop(0, count, lambda i, state: jnp.logaddexp(state, rows(chunk[i], data)), state)
+
+        return accumulate
+
+    def collect(
+        self, function: Callable, *, bytes_per_row: int, progress: Progress | None = None
+    ) -> Iterator[tuple[slice, dict[str, np.ndarray]]]:
+        """Values of ``function(target, z, data, key)`` for all draws, by blocks of rows.
+
+        Parameters
+        ----------
+        function
+            Returns a dict of arrays, rows first. Its compiled form is kept, for functions equal to it.
+        bytes_per_row
+            Of one draw's output; decides how many rows are held at a time.
+
+        Yields
+        ------
+        tuple
+            The slice of rows and the values, (draws, rows, ...).
+        """
+        sizes = self._affordable_sizes(bytes_per_row * len(self.draws))
+        blocks = self.blocks(sizes)
+        done, work = 0, len(self.draws) * len(blocks)
+        for number, block in enumerate(blocks):
+            with self._precision():
+                program = self._program(("collect", function), lambda get: self._make_collect(get, function))
+                data = self._device_data(block)
+                key = _block_key(self.key, 1, number)
+                pieces = []
+                for start, count, chunk in self._chunks(self._draws_per_chunk()):
+                    values = jax.device_get(program(chunk, np.int32(start), key, data))
+                    kept = slice(None) if block is None else slice(0, block.num_rows)
+                    pieces.append({name: v[:count, kept] for name, v in values.items()})
+                    done += count
+                    if progress is not None:
+                        progress(done, work)
+            rows = slice(None) if block is None else slice(block.start, block.stop)
+            yield rows, {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}
+
+    def _affordable_sizes(self, bytes_per_row: int) -> tuple[int, ...]:
+        if self.num_rows is None:
+            return ()
+        if self.target.block_sizes is not None:
+            return tuple(s for s in self.sizes if s * bytes_per_row <= MEMORY_BUDGET) or (min(self.sizes),)
+        size = self.sizes[-1]
+        while size > SMALL_BLOCK and size * bytes_per_row > MEMORY_BUDGET:
+            size //= 2
+        return (size,)
+
+    def _make_collect(self, get_target: Callable[[], AbstractRowTarget], function: Callable) -> Callable:
+        minor = self.batch_minor(lambda z, data, key: function(get_target(), z, data, key))
+
+        def collect(chunk: Array, start: Array, key: Array, data: Data) -> dict[str, Array]:
+            block_key = jax.random.wrap_key_data(key)
+            keys = jax.vmap(lambda i: jax.random.fold_in(block_key, start + i))(jnp.arange(chunk.shape[0]))
+            return jax.lax.map(lambda pair: minor(pair[0], data, pair[1]), (chunk, keys))
+
+        return collect
+
+
+def _block_key(key: Key, purpose: int, number: int) -> Array:
+    """Key data for a block: apart for summaries (0) and collected draws (1), so that neither changes the other."""
+    return jax.random.key_data(jax.random.fold_in(jax.random.fold_in(key, purpose), number))
+
+
+def _float() -> np.dtype:
+    return np.dtype(jax.dtypes.canonicalize_dtype(np.float64))
+
+
+def _row_axes(target: AbstractRowTarget) -> dict[str, int]:
+    """Slots to cut into blocks; none if a row's prediction depends on other rows or not all variables share rows."""
+    if not target.rows_are_independent:
+        return {}
+    plan = target.row_plan()
+    return dict(plan.axes) if set(plan.observed) == set(target.observed) else {}
+
+
+def _num_rows(data: Mapping[str, np.ndarray], axes: Mapping[str, int]) -> int:
+    slot, axis = next(iter(axes.items()))
+    return np.shape(data[slot])[axis]
+
+
+def _largest_array(jaxpr: jax_core.Jaxpr) -> int:
+    largest = 0
+    for variable in [*jaxpr.invars, *(v for equation in jaxpr.eqns for v in equation.outvars)]:
+        shape, dtype = getattr(variable.aval, "shape", None), getattr(variable.aval, "dtype", None)
+        if shape is not None and dtype is not None:
+            largest = max(largest, math.prod(shape) * dtype.itemsize)
+    for equation in jaxpr.eqns:
+        for value in equation.params.values():
+            for inner in value if isinstance(value, tuple | list) else (value,):
+                if isinstance(inner, jax_core.ClosedJaxpr | jax_core.Jaxpr):
+                    largest = max(largest, _largest_array(getattr(inner, "jaxpr", inner)))
+    return largest
+
+
+def _cut(summary: statistics.Summary, block: Block | None) -> statistics.Summary:
+    if block is None or block.num_rows == block.size:
+        return summary
+    return statistics.Summary(*(p[: block.num_rows] if isinstance(p, np.ndarray) else p for p in summary))
+
+
+def _join(pieces: list[statistics.Summary]) -> statistics.Summary:
+    first = pieces[0]
+    if len(pieces) == 1:
+        return first
+    return statistics.Summary(
+        *(
+            np.concatenate(parts) if isinstance(parts[0], np.ndarray) else parts[0]
+            for parts in zip(*pieces, strict=True)
+        )
+    )

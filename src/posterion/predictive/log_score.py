@@ -1,0 +1,88 @@
+"""The log predictive density of given outcomes, per row: log mean_z p(y | z, x), the log of the mean over draws.
+
+Never the mean of the logs, which scores an average member of the posterior instead of the prediction.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float
+
+from posterion._typing import ArrayLike
+from posterion.compilation.dependence import used_inputs
+from posterion.errors import DataError, UnsupportedModelError
+from posterion.predictive.evaluation import Evaluation
+from posterion.predictive.statistics import Summary, rules
+from posterion.target import AbstractRowTarget, Observed
+
+_RELIABLE_PROBABILITY = 1e-4
+# Mean probabilities in float32 carry an absolute error of about 1e-7 (1 - p near p = 1), one part in a thousand here.
+
+
+def log_score(
+    evaluation: Evaluation, summaries: Mapping[str, Summary], name: str, y: ArrayLike
+) -> Float[np.ndarray, " rows"]:
+    """Log predictive density (numbers) or probability (classes, counts) of the outcomes ``y``, in nats per row.
+
+    Raises
+    ------
+    DataError
+        If ``y`` does not have one finite outcome per row, or holds labels the variable cannot take.
+    UnsupportedModelError
+        If the model does not give the density of new outcomes.
+    """
+    target = evaluation.target
+    observed, mean = target.observed[name], summaries[name].mean
+    y = _checked_outcomes(name, observed, y, len(mean))
+    by_probability = rules(target)[name] in ("binary", "categorical")
+    if by_probability:
+        if observed.kind == "binary":
+            probability = np.where(y == 1, mean, 1.0 - mean)
+        else:
+            probability = np.take_along_axis(mean, y[..., None].astype(int), axis=-1)[..., 0]
+        # Several outcomes in one row share the draw z, so only the model's joint density scores them.
+        if probability.ndim == 1 and probability.min() > _RELIABLE_PROBABILITY:
+            return np.log(probability)
+    slot = observed_slot(target, name, evaluation.data)
+    if slot is None:
+        if by_probability and probability.ndim == 1:
+            with np.errstate(divide="ignore"):
+                return np.log(probability)
+        raise UnsupportedModelError(
+            f"the log score of {name!r} needs its density at new outcomes, but its observed values are not a data "
+            "input of the model; pass them to the model as named data"
+        )
+    return evaluation.with_data({slot: y}).log_mean_density(name, len(y))
+
+
+def observed_slot(target: AbstractRowTarget, name: str, data: Mapping[str, Any]) -> str | None:
+    """The slot by which the values of an observed variable enter, or None if there is no such slot of its own."""
+    if target.observed[name].slot is not None:
+        return target.observed[name].slot
+    candidates = [slot for slot, what in target.slots.items() if what.only_observed]
+    arrays = target.as_arrays(data)
+    z = jnp.zeros(target.layout.size)
+    used = used_inputs(lambda a: target.joint_terms(z, a).log_likelihood[name], arrays)
+    own = [slot for slot in candidates if slot in used]
+    return own[0] if len(own) == 1 else None
+
+
+def _checked_outcomes(name: str, observed: Observed, y: ArrayLike, num_rows: int) -> np.ndarray:
+    values = np.asarray(y)
+    expected = (num_rows, *observed.shape)
+    if values.dtype.kind not in "fiub":
+        raise DataError(f"outcomes of {name!r} must be numbers; found the type {values.dtype}")
+    if values.shape != expected:
+        raise DataError(
+            f"outcomes of {name!r} must have the shape {expected}, one per predicted row; found {values.shape}"
+        )
+    if not np.all(np.isfinite(values)):
+        bad = int((~np.isfinite(values)).sum())
+        raise DataError(f"{bad} outcomes of {name!r} are missing or infinite; score only rows with known outcomes")
+    labels = {"binary": 2, "categorical": observed.num_categories}.get(observed.kind, 0)
+    if labels and not np.all(np.isin(values, np.arange(labels))):
+        odd = values[~np.isin(values, np.arange(labels))].flat[0]
+        raise DataError(f"outcomes of {name!r} must be labels 0 to {labels - 1}; found {odd!r}")
+    return values
