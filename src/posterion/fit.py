@@ -26,7 +26,8 @@ from posterion.optim.convergence import Comparer, Outcome, Rounds, run_fixed, ru
 from posterion.optim.loop import Callback, Loop, advance
 from posterion.optim.optimisers import resolve
 from posterion.optim.progress import reporter
-from posterion.posterior.posterior import FitRecord, Posterior
+from posterion.posterior.posterior import Posterior
+from posterion.posterior.record import Comparison, FitRecord
 from posterion.target import AbstractRowTarget, AbstractTarget, RowPlan
 from posterion.target.checks import check_data
 
@@ -123,13 +124,13 @@ def fit(
             finally:
                 show.close()
     record = FitRecord(
-        method=chosen,
+        method=repr(chosen),
         random_seed=seed,
         x64=x64,
-        status=outcome.status,
+        status=str(outcome.status),
         sentence=outcome.sentence,
         losses=outcome.losses,
-        comparisons=tuple(outcome.comparisons),
+        comparisons=tuple(Comparison(c.step, c.elbo, c.gain, c.standard_error) for c in outcome.comparisons),
         steps=loop.steps,
         skipped_steps=loop.skipped,
         seconds_compiling=compiling.seconds,

@@ -23,14 +23,12 @@ class AbstractBatches(abc.ABC):
     data: Data
     max_steps: int
     """Longest window of steps worth preparing at once."""
+    select: Callable[[Data, PyTree], Batch]
+    """``(data, index) -> batch`` of one step; pure, runs inside the compiled loop, and holds no data itself."""
 
     @abc.abstractmethod
     def window(self, first_step: int, num_steps: int, capacity: int) -> PyTree:
         """Indices of ``num_steps`` steps from ``first_step`` on, padded to ``capacity`` along the first axis."""
-
-    @abc.abstractmethod
-    select: Callable[[Data, PyTree], Batch]
-    """``(data, index) -> batch`` of one step; pure, runs inside the compiled loop, and holds no data itself."""
 
 
 class AllRows(AbstractBatches):

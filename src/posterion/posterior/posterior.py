@@ -1,0 +1,242 @@
+"""The posterior a user holds after `fit`: draws, predictions, verdict, file. A thin hub over the modules that do it."""
+
+from collections.abc import Mapping
+from functools import cached_property
+from os import PathLike
+from typing import Any
+
+import jax
+import numpy as np
+import xarray as xr
+from jaxtyping import Float
+
+from posterion._typing import PyTree
+from posterion.diagnostics.verdict import Verdict, judge
+from posterion.errors import DataError, OptionError
+from posterion.families import AbstractFamily
+from posterion.posterior.datatree import constrained_draws, to_datatree
+from posterion.posterior.record import FitRecord
+from posterion.predictive import Prediction, predict
+from posterion.target import AbstractRowTarget, AbstractTarget, Layout
+
+_PURPOSES = ("sample", "predict")
+
+
+class Posterior:
+    """An approximation of a model's posterior, as `posterion.fit` returns it and `posterion.load` reads it.
+
+    Parameters
+    ----------
+    target
+        What was approximated, or what an exported posterior has kept of it.
+    family
+        The approximating family.
+    params
+        Its fitted parameters (NumPy arrays), over unconstrained space.
+    record
+        How it was fitted.
+    log_weights
+        log p(z) - log q(z) at fresh independent draws from q; their mean is the ELBO.
+    data
+        The data it was fitted to, by slot; None for a loaded posterior, which does not keep them.
+    """
+
+    def __init__(
+        self,
+        target: AbstractTarget,
+        family: AbstractFamily,
+        params: PyTree,
+        record: FitRecord,
+        log_weights: Float[np.ndarray, " draws"],
+        *,
+        data: Mapping[str, np.ndarray] | None = None,
+    ) -> None:
+        self.target, self.family, self.params, self.record = target, family, params, record
+        self.log_weights = log_weights
+        self._data = None if data is None else dict(data)
+
+    # ---- what was fitted
+    @property
+    def layout(self) -> Layout:
+        """Names, shapes, dims and coords of the variables."""
+        return self.target.layout
+
+    @property
+    def random_seed(self) -> int:
+        """The seed that reproduces the fit."""
+        return self.record.random_seed
+
+    @property
+    def hist(self) -> Float[np.ndarray, " steps"]:
+        """Negative ELBO estimates in nats, one per step, as PyMC's ``approx.hist``; always for all rows."""
+        return self.record.losses
+
+    @cached_property
+    def history(self) -> xr.Dataset:
+        """The path of the ELBO: see `FitRecord.history`."""
+        return self.record.history()
+
+    @property
+    def result(self) -> str:
+        """How the fit ended: "converged", "fixed_steps", "max_steps", "diverged", "non_finite", "interrupted"..."""
+        return self.record.status
+
+    @property
+    def elbo(self) -> float:
+        """Evidence lower bound for all rows, in nats, on fresh draws that selected nothing."""
+        return float(np.mean(self.log_weights))
+
+    @property
+    def elbo_se(self) -> float:
+        """Monte Carlo standard error of `elbo`."""
+        return float(np.std(self.log_weights, ddof=1) / np.sqrt(self.log_weights.size))
+
+    # ---- draws
+    def sample_unconstrained(self, draws: int = 1000, random_seed: int | None = None) -> Float[np.ndarray, "draws dim"]:
+        """Independent draws of the flat unconstrained vector, as the engine sees it."""
+        return self._draws(_whole("draws", draws), "sample", random_seed)
+
+    def sample(self, draws: int = 1000, random_seed: int | None = None) -> xr.DataTree:
+        """Draw from the approximate posterior.
+
+        Parameters
+        ----------
+        draws
+            How many.
+        random_seed
+            None draws the same values every time, derived from the fit's own seed.
+
+        Returns
+        -------
+        xarray.DataTree
+            ArviZ's form: group ``posterior`` with dims (chain, draw, ...), the model's dims and coords, deterministics
+            included; ``observed_data`` and ``constant_data`` where the data are at hand.
+        """
+        z = self.sample_unconstrained(draws, random_seed)
+        values = constrained_draws(self.target, z, self._data_or_empty(), x64=self.record.x64)
+        observed, constant = self._data_groups()
+        return to_datatree(
+            values,
+            self.layout,
+            observed_data=observed,
+            constant_data=constant,
+            attrs={"inference_library": "posterion", "method": self.record.method, "random_seed": self.random_seed},
+        )
+
+    def predict(
+        self, data: Mapping[str, Any] | None = None, draws: int = 1000, random_seed: int | None = None
+    ) -> Prediction:
+        """What the posterior says of new rows: any number of them, in bounded memory.
+
+        Parameters
+        ----------
+        data
+            Input name to array or DataFrame. Only inputs that differ from the fit's need passing, and all that hold
+            rows; outcomes are not needed. None predicts the rows the model was fitted to.
+        draws
+            Posterior draws to average over.
+        random_seed
+            None uses the same draws every time, derived from the fit's own seed.
+
+        Raises
+        ------
+        DataError
+            For an unknown input, a missing one, unequal row counts, or values that are not finite numbers.
+        UnsupportedModelError
+            If the model has no rows to predict.
+        """
+        if not isinstance(self.target, AbstractRowTarget):
+            from posterion.errors import UnsupportedModelError
+
+            raise UnsupportedModelError("this model gives only a density: it has no observed rows to predict")
+        if data is None:
+            if self._data is None:
+                raise DataError("a loaded posterior does not keep the data it was fitted to: pass the rows to predict")
+            data = {name: self._data[name] for name, slot in self.target.slots.items() if not slot.only_observed}
+        z = self._draws(_whole("draws", draws), "predict", random_seed)
+        return predict(self.target, z, data, key=self._key("predict", random_seed), x64=self.record.x64)
+
+    # ---- verdict
+    @cached_property
+    def _verdict(self) -> Verdict:
+        return judge(
+            self.log_weights,
+            status=self.record.status,
+            sentence=self.record.sentence,
+            is_network=self.record.is_network,
+            skipped_steps=self.record.skipped_steps,
+            steps=self.record.steps,
+        )
+
+    def diagnose(self) -> Verdict:
+        """How far the approximation can be trusted, and what to do about it."""
+        return self._verdict
+
+    # ---- files and pictures
+    def save(self, path: str | PathLike) -> None:
+        """Write the posterior to one file that predicts without the model's source; see `posterion.load`.
+
+        Raises
+        ------
+        PosteriorFileError
+            If the file cannot be written; a file that was there before is left as it was.
+        """
+        from posterion.posterior.saved import save
+
+        save(self, path)
+
+    def plot_elbo(self, **options: Any) -> Any:
+        """Picture of the ELBO along the fit: raw, smoothed, and where it stopped. Options go to `plots.plot_elbo`."""
+        from posterion.plots.elbo import plot_elbo
+
+        return plot_elbo(self.history, **options)
+
+    def plot_parameters(self, draws: int = 1000, **options: Any) -> Any:
+        """Picture of the variables' marginal posteriors. Options go to `plots.plot_parameters`."""
+        from posterion.plots.parameters import plot_parameters
+
+        return plot_parameters(self.sample(draws), **options)
+
+    # ---- for people
+    def __repr__(self) -> str:
+        record, size = self.record, self.layout.size
+        variables = len(self.layout.variables)
+        rows = "" if record.rows_per_step is None else f", {record.rows_per_step} of {record.num_rows} rows a step"
+        lines = [
+            f"Posterior of {size:,} parameters in {variables} variable{'s' * (variables != 1)}, by {record.method}",
+            f"  stop     {record.sentence}",
+            f"  ELBO     {self.elbo:,.2f} ± {self.elbo_se:.2f} nats on {self.log_weights.size:,} fresh draws",
+            f"  verdict  {self._verdict.summary}",
+            f"  time     {record.seconds_compiling:.2f} s compiling, {record.seconds_running:.2f} s running"
+            f" {record.steps:,} steps{rows}",
+        ]
+        if record.skipped_steps:
+            lines.append(f"  skipped  {record.skipped_steps:,} steps whose values were not finite")
+        lines += [f"  note     {note}" for note in record.notes]
+        return "\n".join(lines)
+
+    # ---- pieces
+    def _key(self, purpose: str, random_seed: int | None) -> jax.Array:
+        root = jax.random.key(self.random_seed if random_seed is None else random_seed)
+        # 100 keeps clear of the keys a fit splits from the same seed.
+        return jax.random.fold_in(root, 100 + _PURPOSES.index(purpose))
+
+    def _draws(self, draws: int, purpose: str, random_seed: int | None) -> Float[np.ndarray, "draws dim"]:
+        with jax.enable_x64(self.record.x64):
+            key = self._key(purpose, random_seed)
+            return np.asarray(self.family.sample(self.layout, self.params, key, draws))
+
+    def _data_or_empty(self) -> dict[str, np.ndarray]:
+        return self.target.data if self._data is None else self._data
+
+    def _data_groups(self) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+        observed, constant = {}, {}
+        for name, value in self._data_or_empty().items():
+            (observed if self.target.slots[name].only_observed else constant)[name] = value
+        return observed, constant
+
+
+def _whole(name: str, value: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
+        raise OptionError(f"{name} must be a whole number from 1 on, not {value!r}")
+    return int(value)
