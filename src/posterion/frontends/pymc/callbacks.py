@@ -1,0 +1,1 @@
+"""Operations without a JAX version, called on the host."""
