@@ -8,8 +8,7 @@ as far as it goes.
 """
 
 import math
-import weakref
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from typing import Any
 
 import jax
@@ -20,7 +19,6 @@ from jaxtyping import Float
 
 from posterion._typing import Array, Data, Key
 from posterion.compilation.cache import Program
-
 from posterion.compilation.minor_axis import batch_minor as default_batch_minor
 from posterion.compilation.minor_axis import pack
 from posterion.predictive import statistics
@@ -31,8 +29,6 @@ DRAWS_PER_CHUNK = 256
 
 Progress = Callable[[int, int], None]
 """Called with (done, all) after every piece of work."""
-
-_kept: weakref.WeakKeyDictionary[AbstractRowTarget, dict[Any, Any]] = weakref.WeakKeyDictionary()
 
 
 class Evaluation:
@@ -92,9 +88,9 @@ class Evaluation:
         data = {**self.data, **changed}
         return Evaluation(self.target, self.draws, data, key=self.key, x64=self.x64, batch_minor=self.batch_minor)
 
-    def _remember(self, what: Any, make: Callable[[], Any]) -> Any:
-        """``make()``, kept for as long as the target lives; so it must not hold the target itself."""
-        kept = _kept.setdefault(self.target, {})
+    def _remember(self, what: Hashable, make: Callable[[], Any]) -> Any:
+        """``make()``, kept for as long as the target lives."""
+        kept = self.target.compiled
         if what not in kept:
             kept[what] = make()
         return kept[what]
@@ -140,9 +136,9 @@ class Evaluation:
         affordable = MEMORY_BUDGET // max(self.draws.shape[1] * _float().itemsize, 1)
         return max(1, min(DRAWS_PER_CHUNK, affordable))
 
-    def _program(self, kind: Any, make: Callable[[Callable[[], AbstractRowTarget]], Callable]) -> Program:
-        """The compiled form of ``make(get_target)``."""
-        return self._remember((kind, self.batch_minor), lambda: Program(make(weakref.ref(self.target))))
+    def _program(self, what: Hashable, make: Callable[[], Callable]) -> Program:
+        """The compiled form of ``make()``."""
+        return self._remember(("predictive", what, self.batch_minor), lambda: Program(make()))
 
     def summaries(self, progress: Progress | None = None) -> dict[str, statistics.Summary]:
         """Running moments of every variable over all draws, for all rows."""
@@ -168,17 +164,20 @@ class Evaluation:
                     parts[name].append(_cut(summary, block))
         return {name: _join(pieces) for name, pieces in parts.items()}
 
+    def _per_draw(self) -> Callable:
+        target = self.target  # the closure lives on in `target.compiled`: it must not hold this evaluation's arrays
+        return self.batch_minor(lambda z, data, key: statistics.per_draw(target, z, data, key))
+
     def _statistics_shape(self, data: Any) -> dict:
         shapes = jax.tree.map(lambda leaf: (leaf.shape, str(leaf.dtype)), data)
 
         def trace() -> dict:
-            function = self.batch_minor(lambda z, data, key: statistics.per_draw(self.target, z, data, key))
-            return jax.eval_shape(function, jnp.asarray(self.draws[0], _float()), data, jax.random.key(0))
+            return jax.eval_shape(self._per_draw(), jnp.asarray(self.draws[0], _float()), data, jax.random.key(0))
 
         return self._remember(("shape", repr(shapes), self.x64), trace)
 
-    def _make_accumulate(self, get_target: Callable[[], AbstractRowTarget]) -> Callable:
-        function = self.batch_minor(lambda z, data, key: statistics.per_draw(get_target(), z, data, key))
+    def _make_accumulate(self) -> Callable:
+        function = self._per_draw()
 
         def accumulate(state: dict, chunk: Array, start: Array, count: Array, key: Array, data: Data) -> dict:
             block_key = jax.random.wrap_key_data(key)
@@ -203,7 +202,7 @@ class Evaluation:
         """
         parts = []
         with self._precision():
-            program = self._program(("log density", name), lambda get: self._make_log_density(get, name))
+            program = self._program(("log density", name), lambda: self._make_log_density(name))
             for block in self.blocks():
                 data = self._device_data(block)
                 state = np.full(num_rows if block is None else block.size, -np.inf, _float())
@@ -212,8 +211,9 @@ class Evaluation:
                 parts.append(np.asarray(state, np.float64)[: None if block is None else block.num_rows])
         return np.concatenate(parts) - math.log(len(self.draws))
 
-    def _make_log_density(self, get_target: Callable[[], AbstractRowTarget], name: str) -> Callable:
-        rows = self.batch_minor(lambda z, data: get_target().joint_terms(z, data).log_likelihood[name])
+    def _make_log_density(self, name: str) -> Callable:
+        target = self.target
+        rows = self.batch_minor(lambda z, data: target.joint_terms(z, data).log_likelihood[name])
 
         def accumulate(state: Array, chunk: Array, count: Array, data: Data) -> Array:
             return jax.lax.fori_loop(0, count, lambda i, state: jnp.logaddexp(state, rows(chunk[i], data)), state)
@@ -242,7 +242,7 @@ class Evaluation:
         done, work = 0, len(self.draws) * len(blocks)
         for number, block in enumerate(blocks):
             with self._precision():
-                program = self._program(("collect", function), lambda get: self._make_collect(get, function))
+                program = self._program(("collect", function), lambda: self._make_collect(function))
                 data = self._device_data(block)
                 key = _block_key(self.key, 1, number)
                 pieces = []
@@ -266,8 +266,9 @@ class Evaluation:
             size //= 2
         return (size,)
 
-    def _make_collect(self, get_target: Callable[[], AbstractRowTarget], function: Callable) -> Callable:
-        minor = self.batch_minor(lambda z, data, key: function(get_target(), z, data, key))
+    def _make_collect(self, function: Callable) -> Callable:
+        target = self.target
+        minor = self.batch_minor(lambda z, data, key: function(target, z, data, key))
 
         def collect(chunk: Array, start: Array, key: Array, data: Data) -> dict[str, Array]:
             block_key = jax.random.wrap_key_data(key)
