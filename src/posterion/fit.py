@@ -154,7 +154,6 @@ class _Engine:
     optimiser: optax.GradientTransformation | None  # kept alive: its identity is the key
 
 
-
 class _Task:
     """One fit: the arrays on the device, the programs, and the order of events."""
 
@@ -185,7 +184,14 @@ class _Task:
 
     def _engine(self) -> _Engine:
         followers = self.plan.observed if self.plan and self.rows_per_step else ()
-        key = ("engine", self.method, id(self.optimiser), followers, self.rows_per_step, bool(jax.config.jax_enable_x64))
+        key = (
+            "engine",
+            self.method,
+            id(self.optimiser),
+            followers,
+            self.rows_per_step,
+            bool(jax.config.jax_enable_x64),
+        )
         kept = self.target.compiled
         if key not in kept:
             joint = log_joint(self.target, followers)

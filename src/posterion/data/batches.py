@@ -1,7 +1,7 @@
 """Batches of rows: which rows step ``t`` sees, as a pure function of the seed and ``t``.
 
-An epoch visits every row once in a fresh random order; its last batch is padded where the batch size does not divide the
-number of rows, and the padding weighs nothing. Because the rows of a step depend on nothing but the seed and the step's
+An epoch visits every row once in a fresh random order; its last batch is padded where the batch size does not divide
+the number of rows, and the padding weighs nothing. Because the rows of a step depend on nothing but the seed and its
 number, a fit that is interrupted and continued sees the same rows as one that was not.
 """
 

@@ -1,7 +1,7 @@
 """Families of approximating distributions q(z; params) over unconstrained space.
 
 A family is a *description* (frozen, hashable, no arrays); its parameters are a pytree that the engine moves. It sees a
-`Layout`, never a log density. Noise is drawn apart from its use, so that draws can be fixed, replayed or drawn in blocks.
+`Layout`, never a log density. Noise is drawn apart from its use, so that draws can be fixed, replayed or blocked.
 
 Laws that every family obeys (``tests/families``): ``transport`` and ``log_prob`` agree; the density integrates to one;
 the family recovers itself as a target; ``affine`` is the change of variables it says it is.

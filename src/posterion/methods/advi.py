@@ -99,9 +99,7 @@ class ADVI:
         def integrand(state: ADVIState, params: PyTree, noise: PyTree, batch: Batch) -> Float[Array, ""]:
             return sticking_the_landing(whitened(state), family, layout)(params, noise, batch)
 
-        def step(
-            noise: PyTree, state: ADVIState, batch: Batch, rate: Float[Array, ""]
-        ) -> tuple[ADVIState, Info]:
+        def step(noise: PyTree, state: ADVIState, batch: Batch, rate: Float[Array, ""]) -> tuple[ADVIState, Info]:
             loss_of = negative_elbo(lambda p, e, b: integrand(state, p, e, b), num_draws)
             loss, gradient = jax.value_and_grad(loss_of)(state.params, noise, batch)
             updates, memory = direction.update(gradient, state.optimiser, state.params)
@@ -152,7 +150,5 @@ def _quasi_random(family: AbstractFamily, layout: Layout, seed: int, num_draws: 
     uniform = qmc.Sobol(dimension, scramble=True, rng=np.random.default_rng(seed)).random(num_draws)
     normal = ndtri(np.clip(uniform, 1e-10, 1 - 1e-10))
     cuts = np.split(normal, np.cumsum(sizes)[:-1], axis=1)
-    filled = [
-        jnp.asarray(cut.reshape(leaf.shape).astype(leaf.dtype)) for cut, leaf in zip(cuts, leaves, strict=True)
-    ]
+    filled = [jnp.asarray(cut.reshape(leaf.shape).astype(leaf.dtype)) for cut, leaf in zip(cuts, leaves, strict=True)]
     return jax.tree.unflatten(tree, filled)

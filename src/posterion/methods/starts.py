@@ -4,7 +4,7 @@ The whitened start finds a mode by L-BFGS and measures the curvature there; the 
 
 .. math:: u_d = (z_d - \hat z_d) \sqrt{-\partial^2 \log p / \partial z_d^2}
 
-in which every entry has a posterior standard deviation near one, whatever units the model's author chose. On a regression
+in which every entry has a posterior standard deviation near one, whatever units the author chose. On a regression
 with raw columns that turns 112 nats off after 255,000 steps into 0.0 after 4,000; on a well-scaled network it costs a
 thousand evaluations and changes nothing.
 """

@@ -4,7 +4,7 @@ r"""The evidence lower bound (ELBO), in nats, always for all rows.
           - \log q(z)]
 
 This module is the one place where likelihoods are scaled. ``N_k`` is `AbstractRowTarget.num_rows`, ``B_k`` the number
-of real rows in the batch; padding weighs nothing. Only observed variables that follow the batch are scaled by it; priors
+of real rows in the batch; padding weighs nothing. Only observed variables that follow the batch are scaled; priors
 and potentials never are.
 """
 

@@ -146,18 +146,15 @@ def run_fixed(loop: Loop, state: PyTree, compare: Comparer, key: Key, num_steps:
     if status is None:
         status, sentence = Status.FIXED_STEPS, f"took the {num_steps:,} steps that were asked for"
         old, new = compare([before, round_.state])
-        gain = new - old
-        lost = -gain.mean() > 4 * gain.std(ddof=1) / np.sqrt(gain.size)
-        if lost or not np.isfinite(new.mean()):
+        gain, error = _paired(old, new)
+        if not np.isfinite(new.mean()) or gain < -4 * error:
             status = Status.DIVERGED
             sentence = f"diverged: after {num_steps:,} steps the ELBO is lower than at the start"
             round_ = Round(before if np.isfinite(old.mean()) else round_.state, round_.steps, round_.losses, 0)
     return Outcome(round_.state, status, sentence, round_.losses)
 
 
-def run_rounds(
-    loop: Loop, starts: Sequence[PyTree], compare: Comparer, key: Key, rule: Rounds, peak: float
-) -> Outcome:
+def run_rounds(loop: Loop, starts: Sequence[PyTree], compare: Comparer, key: Key, rule: Rounds, peak: float) -> Outcome:
     """Tournament of the starts, then growing rounds from the best state until one gains too little."""
     keys = iter(jax.random.split(key, len(starts) + 64))
     finished: list[Round] = []
@@ -189,20 +186,34 @@ def run_rounds(
             old, new = compare([state, round_.state])
         except KeyboardInterrupt:
             return Outcome(state, Status.INTERRUPTED, _interrupted(loop), np.concatenate(path), comparisons)
-        paired = new - old
-        gain, error = float(paired.mean()), float(paired.std(ddof=1) / np.sqrt(paired.size))
+        gain, error = _paired(old, new)
         comparisons.append(Comparison(on_path, float(new.mean()), gain, error))
         if gain > 0:
             state = round_.state
         status, sentence = _ended(round_, loop)
         if status is not None:
             return Outcome(state, status, sentence, np.concatenate(path), comparisons)
+        if not np.isfinite(new.mean()):
+            sentence = (
+                f"diverged: after a round of {length:,} steps the ELBO was not finite; the state before it is kept"
+            )
+            return Outcome(state, Status.DIVERGED, sentence, np.concatenate(path), comparisons)
         if not gain >= rule.tolerance:
             gained = f"gained {gain:.2g} nats" if gain > 0 else "gained nothing"
             sentence = (
                 f"converged: the last round of {length:,} steps {gained}, less than the tolerance of {rule.tolerance:g}"
             )
             return Outcome(state, Status.CONVERGED, sentence, np.concatenate(path), comparisons)
+
+
+def _paired(old: np.ndarray, new: np.ndarray) -> tuple[float, float]:
+    """Mean and standard error of the difference on common draws; infinite gain over a state that was not finite."""
+    if not np.all(np.isfinite(old)):
+        return float("inf"), 0.0
+    if not np.all(np.isfinite(new)):
+        return -float("inf"), 0.0
+    difference = new - old
+    return float(difference.mean()), float(difference.std(ddof=1) / np.sqrt(difference.size))
 
 
 def _ended(round_: Round, loop: Loop) -> tuple[Status | None, str]:

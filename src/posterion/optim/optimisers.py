@@ -1,4 +1,4 @@
-"""Optimisers by object or by name. Adam without a rate of its own is the default: the loop's schedule gives the rate."""
+"""Optimisers by object or by name. By default Adam without a rate of its own: the schedule of the loop gives the rate."""
 
 import inspect
 

@@ -2,12 +2,13 @@
 
 import sys
 import time
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 
+@runtime_checkable
 class ProgressReporter(Protocol):
     """What the loop tells while it runs, between compiled chunks."""
 

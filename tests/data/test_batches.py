@@ -1,0 +1,59 @@
+"""Batches: every row once an epoch, padding of weight nothing, the same rows wherever windows are cut."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from posterion.compilation.minor_axis import take_rows
+from posterion.data.batches import AllRows, RandomRows
+
+
+def batches(num_rows, batch_size, seed=0):
+    data = {"x": jnp.arange(num_rows, dtype=jnp.float32), "constant": jnp.ones(3)}
+    return RandomRows(data, {"x": 0}, num_rows, batch_size, seed, take_rows)
+
+
+@pytest.mark.parametrize(("num_rows", "batch_size"), [(284, 50), (100, 25), (7, 7), (7, 1), (5, 4), (300_000, 4096)])
+def test_an_epoch_visits_every_row_once(num_rows, batch_size):
+    stream = batches(num_rows, batch_size)
+    for epoch in (0, 1, 5):
+        steps = range(epoch * stream.steps_per_epoch, (epoch + 1) * stream.steps_per_epoch)
+        seen = np.concatenate([stream.rows_of(step) for step in steps])
+        assert sorted(seen) == list(range(num_rows))
+
+
+def test_windows_agree_with_single_steps_wherever_they_are_cut():
+    stream = batches(11, 4)
+    whole, counts = map(np.asarray, stream.window(0, 50, 64))
+    for first, length in ((0, 7), (2, 1), (13, 20), (49, 1)):
+        part, part_counts = map(np.asarray, stream.window(first, length, 32))
+        np.testing.assert_array_equal(part[:length], whole[first : first + length])
+        np.testing.assert_array_equal(part_counts[:length], counts[first : first + length])
+    for step in range(50):
+        np.testing.assert_array_equal(whole[step][: counts[step]], stream.rows_of(step))
+
+
+def test_epochs_differ_and_seeds_reproduce():
+    first, again, other = batches(50, 10, 1), batches(50, 10, 1), batches(50, 10, 2)
+    np.testing.assert_array_equal(first.window(0, 20, 20)[0], again.window(0, 20, 20)[0])
+    assert not np.array_equal(first.window(0, 20, 20)[0], other.window(0, 20, 20)[0])
+    assert not np.array_equal(first.window(0, 5, 5)[0], first.window(5, 5, 5)[0])
+
+
+def test_select_cuts_rows_and_marks_padding():
+    stream = batches(5, 4)
+    indices, counts = stream.window(0, 2, 2)
+    full = stream.select(stream.data, (indices[0], counts[0]))
+    tail = stream.select(stream.data, (indices[1], counts[1]))
+    assert full.real.tolist() == [True] * 4
+    assert tail.real.tolist() == [True, False, False, False]
+    assert full.data["constant"].shape == (3,)
+    real = np.concatenate([np.asarray(full.data["x"]), np.asarray(tail.data["x"])[:1]])
+    assert sorted(real) == [0, 1, 2, 3, 4]
+
+
+def test_all_rows_hands_the_data_on():
+    stream = AllRows({"x": jnp.arange(3)})
+    batch = stream.select(stream.data, stream.window(0, 10, 10))
+    assert batch.real is None
+    assert batch.data is stream.data

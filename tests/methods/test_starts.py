@@ -1,0 +1,44 @@
+"""The whitened start: mode and curvature against closed forms."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from posterion._typing import Batch
+from posterion.compilation.cache import Program
+from posterion.methods.starts import derivatives, whiten
+
+
+@pytest.fixture(autouse=True)
+def double_precision():
+    with jax.enable_x64(True):
+        yield
+
+
+def test_mode_and_scales_of_a_badly_scaled_gaussian():
+    mean, sd = np.array([6e4, 1e-3, -5.0]), np.array([9e3, 1e-4, 2.0])
+    program = Program(derivatives(lambda z, batch: -0.5 * jnp.sum(((z - mean) / sd) ** 2)))
+    found = whiten(program, np.zeros(3), Batch({}))
+    np.testing.assert_allclose(found.scale, sd, rtol=1e-6)
+    assert np.all(np.abs(found.shift - mean) < 0.1 * sd)
+
+
+def test_derivatives_are_those_of_the_negative_log_joint():
+    program = Program(derivatives(lambda z, batch: -jnp.sum(z**4)))
+    z, v = jnp.array([1.0, 2.0]), jnp.array([1.0, 0.0])
+    value, gradient, product = program(z, v, Batch({}))
+    np.testing.assert_allclose(value, 17.0)
+    np.testing.assert_allclose(gradient, [4.0, 32.0])
+    np.testing.assert_allclose(product, [12.0, 0.0])
+
+
+def test_directions_without_curvature_keep_scale_one():
+    program = Program(derivatives(lambda z, batch: -0.5 * (z[0] / 0.1) ** 2 + 0.0 * z[1]))
+    found = whiten(program, np.array([1.0, 1.0]), Batch({}))
+    np.testing.assert_allclose(found.scale, [0.1, 1.0], rtol=1e-6)
+
+
+def test_gives_up_where_nothing_is_finite():
+    program = Program(derivatives(lambda z, batch: jnp.sum(z) * jnp.nan))
+    assert whiten(program, np.zeros(2), Batch({})) is None
