@@ -1,0 +1,188 @@
+"""From a PyTensor graph whose shapes are all known to a JAX function."""
+
+import threading
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+
+import jax
+import numpy as np
+
+from posterion.frontends.pymc.foreign import (
+    AdvancedIncSubtensor,
+    AdvancedSubtensor,
+    Alloc,
+    ARange,
+    CheckAndRaise,
+    Constant,
+    Eigvalsh,
+    FunctionGraph,
+    Nonzero,
+    Repeat,
+    Reshape,
+    TensorType,
+    Unique,
+    Variable,
+    as_plain,
+    dfs_rewriter,
+    get_mode,
+    graph_lock,
+    jax_funcify,
+    node_rewriter,
+    pt,
+)
+from posterion.frontends.pymc.refusals import no_jax_rule
+from posterion.frontends.pymc.substitute import ancestors, substitute
+
+_TRUNCATED = r"Explicitly requested dtype .* (is not available|requested in)"
+_filter_guard = threading.Lock()
+_num_quiet = 0
+_filters: list = []
+
+
+class ValuesNeededError(Exception):
+    """Inputs (by position) whose values fix the shape of something, so that they cannot be arguments in JAX."""
+
+    def __init__(self, positions: set[int]):
+        super().__init__(f"the values of inputs {sorted(positions)} fix shapes")
+        self.positions = positions
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Within: no warning that a float64 asked for by the graph is a float32 in this precision; that is the intention.
+
+    Unlike `warnings.catch_warnings`, overlapping uses by several threads leave the filters as they were.
+    """
+    global _num_quiet
+    with _filter_guard:
+        if _num_quiet == 0:
+            warnings.filterwarnings("ignore", message=_TRUNCATED)
+            _filters[:] = [warnings.filters[0]]
+        _num_quiet += 1
+    try:
+        yield
+    finally:
+        with _filter_guard:
+            _num_quiet -= 1
+            if _num_quiet == 0 and _filters[0] in warnings.filters:
+                warnings.filters.remove(_filters[0])  # type: ignore[attr-defined]
+
+
+@node_rewriter([CheckAndRaise])
+def _drop_check(fgraph, node):
+    """JAX cannot raise inside a program; transforms keep free variables legal, and a bad value gives NaN."""
+    return [node.inputs[0]]
+
+
+def drop_checks(outputs: Sequence[Variable]) -> list[Variable]:
+    """Graphs without the operations that raise on illegal parameters."""
+    fgraph = FunctionGraph(outputs=list(outputs), clone=True, copy_inputs=False)
+    dfs_rewriter(_drop_check).rewrite(fgraph)
+    return list(fgraph.outputs)
+
+
+def convert(
+    inputs: Sequence[Variable],
+    outputs: dict[str, Variable],
+    *,
+    x64: bool,
+    host_callbacks: bool = False,
+    sampling: bool = False,
+) -> Callable:
+    """Turn a graph into a JAX function of ``inputs`` that returns the list of ``outputs``.
+
+    Parameters
+    ----------
+    inputs
+        Root variables with static shapes.
+    outputs
+        By name, for messages.
+    x64
+        Whether the function will run in double precision.
+    host_callbacks
+        Call operations without a JAX version on the host.
+    sampling
+        Whether the graph draws random values (for the message).
+
+    Raises
+    ------
+    ValuesNeededError
+        If the values of inputs fix shapes.
+    UnsupportedModelError
+        If an operation has no JAX version.
+    """
+    from posterion.frontends.pymc import dispatch
+
+    with graph_lock:
+        fgraph = FunctionGraph(list(inputs), [as_plain(v) for v in outputs.values()], clone=True)
+        dfs_rewriter(_drop_check).rewrite(fgraph)
+        get_mode("JAX").optimizer.rewrite(fgraph)
+        dispatch.rewrites(fgraph)
+        fgraph = _upcast_constants(fgraph) if x64 else fgraph
+        fixed = _inputs_that_fix_shapes(fgraph)
+        if fixed:
+            raise ValuesNeededError(fixed)
+        # Constants are made here and now: outside of any trace, and in the precision they will be used in.
+        with (
+            _on_host() if host_callbacks else nullcontext(),
+            dispatch.repaired(),
+            jax.enable_x64(x64),
+            jax.ensure_compile_time_eval(),
+        ):
+            with quiet():
+                try:
+                    return jax_funcify(fgraph)
+                except NotImplementedError as error:
+                    names = _names_without_rule(fgraph, list(outputs)) or list(outputs)
+                    raise no_jax_rule(names, str(error), sampling=sampling, host_callbacks=host_callbacks) from error
+
+
+def _on_host():
+    from posterion.frontends.pymc.callbacks import host_callbacks
+
+    return host_callbacks()
+
+
+def _names_without_rule(fgraph, names: list[str]) -> list[str]:
+    found = []
+    for name, output in zip(names, fgraph.outputs, strict=True):
+        one = FunctionGraph(list(fgraph.inputs), [output], clone=True)
+        try:
+            jax_funcify(one)
+        except NotImplementedError:
+            found.append(name)
+    return found
+
+
+def _upcast_constants(fgraph):
+    """Constants of a float64 graph in float64: PyTensor stores 0. or -inf in the smallest type that holds them."""
+    new = {}
+    for variable in list(fgraph.variables):
+        if not isinstance(variable, Constant) or not isinstance(variable.type, TensorType):
+            continue
+        if variable.type.dtype not in ("float16", "float32"):
+            continue
+        results = [getattr(v.type, "dtype", "") for n, _ in fgraph.clients[variable] for v in getattr(n, "outputs", ())]
+        if "float64" in results or "bool" in results:
+            new[variable] = pt.constant(np.asarray(variable.data, "float64"))
+    if not new:
+        return fgraph
+    rebuilt = substitute(fgraph.outputs, new)
+    return FunctionGraph(list(fgraph.inputs), [rebuilt[v] for v in fgraph.outputs], clone=False)
+
+
+def _inputs_that_fix_shapes(fgraph) -> set[int]:
+    """Positions of the inputs that feed an operation whose output's shape depends on values."""
+    shaping: list[Variable] = []
+    for node in fgraph.apply_nodes:
+        op = node.op
+        if isinstance(op, Nonzero | Unique | ARange) or (isinstance(op, Eigvalsh) and len(node.inputs) > 1):
+            shaping += node.inputs
+        elif isinstance(op, Repeat | Alloc | Reshape):
+            shaping += node.inputs[1:]
+        elif isinstance(op, AdvancedSubtensor | AdvancedIncSubtensor):
+            first = 1 if isinstance(op, AdvancedSubtensor) else 2
+            shaping += [i for i in node.inputs[first:] if getattr(i.type, "dtype", "") == "bool"]
+    reached = ancestors(shaping)
+    return {k for k, variable in enumerate(fgraph.inputs) if variable in reached}

@@ -1,0 +1,61 @@
+"""Names, dims and coords of a model's variables, as draws will carry them."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from posterion.frontends.pymc.foreign import graph_lock
+from posterion.frontends.pymc.graph import ModelGraph
+from posterion.frontends.pymc.initial import InitialPoint
+from posterion.frontends.pymc.rows import Shaped
+from posterion.frontends.pymc.specialise import Shapes, Specialisation
+from posterion.target import Layout, Variable
+
+
+def make_layout(
+    graph: ModelGraph,
+    start: InitialPoint,
+    shapes: Shapes,
+    frozen: Mapping[str, np.ndarray],
+    shaped: Shaped,
+    coords: Mapping[str, Sequence],
+) -> Layout:
+    """The layout of a model's free variables for data of the given shapes.
+
+    Shapes come from the graph; only where values decide them (a group index's maximum) is the starting point evaluated.
+    """
+    unconstrained = dict(shaped.values)
+    if any(None in shape for shape in unconstrained.values()):
+        evaluated = start(jax.random.key(0))
+        unconstrained |= {n: np.shape(evaluated[n]) for n, shape in unconstrained.items() if None in shape}
+    with graph_lock:
+        special = Specialisation(graph, shapes, frozen)
+        special.bind_values(unconstrained)
+        constrained = special.static_shapes(graph.constrained)
+    lengths: dict[str, int] = {}
+    variables = []
+    for name in graph.free:
+        shape, value_shape = tuple(int(n) for n in unconstrained[name]), constrained[name]
+        if None in value_shape:
+            value_shape = shape if len(shape) == len(value_shape) else tuple(n or 0 for n in value_shape)
+        variables.append(Variable(name, shape, tuple(int(n) for n in value_shape), graph.dims.get(name, ())))
+        lengths |= {d: n for d, n in zip(graph.dims.get(name, ()), value_shape, strict=False) if d is not None}
+    for name, i in graph.inputs.items():
+        lengths |= {d: n for d, n in zip(i.dims, shapes[name], strict=False) if d is not None}
+    for variable, dim in graph.dim_lengths.items():
+        lengths.setdefault(dim, int(variable.get_value()))
+    derived = tuple((name, graph.dims.get(name, ())) for name in graph.derived)
+    labels = tuple(
+        (dim, plain_labels(values)) for dim, values in coords.items() if lengths.get(dim, len(values)) == len(values)
+    )
+    return Layout(tuple(variables), derived, labels)
+
+
+def plain_labels(values: Sequence[Any]) -> tuple:
+    """Labels as Python scalars: numbers and text as they are, dates as ISO text, everything else as text."""
+    array = np.asarray(values)
+    if array.dtype.kind in "mM":
+        return tuple(map(str, array))
+    return tuple(v if isinstance(v, str | int | float | bool) else str(v) for v in array.tolist())
