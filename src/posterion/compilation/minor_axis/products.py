@@ -1,0 +1,71 @@
+"""Matrix products: the one place where a new axis order comes in, because there it costs nothing.
+
+``A @ B`` with A of shape (rows, k) and B of shape (k, h) runs over h numbers at a time. If h is small the operands are
+exchanged, ``B.T @ A.T``, and the result is held as (h, rows), over whose last axis a processor runs in full width.
+Contracted and batched axes are only named by where they are stored, so no transpose is ever made.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import prod
+
+from jax import lax
+
+from posterion.compilation.minor_axis.jaxprs import Equation, evaluate
+from posterion.compilation.minor_axis.values import Order, Value, held
+
+
+@dataclass(frozen=True)
+class FlipLimits:
+    """When the operands of a matrix product are exchanged.
+
+    Parameters
+    ----------
+    ratio
+        The rows must be at least this many times the width.
+    width
+        The width (free size of the second operand) must be below this.
+    """
+
+    ratio: int | float
+    width: int
+
+
+def dot_general(equation: Equation, operands: Sequence[Value], limits: FlipLimits) -> tuple[Value, bool] | None:
+    """The product in whichever operand order suits, and whether they were exchanged."""
+    left, right = operands
+    (left_contracted, right_contracted), (left_batch, right_batch) = equation.params["dimension_numbers"]
+    precision = equation.params.get("precision")
+    if not (precision is None or isinstance(precision, lax.Precision | tuple)):
+        return None  # an algorithm that may treat its two operands differently
+    left_free = _free_axes(left, left_contracted, left_batch)
+    right_free = _free_axes(right, right_contracted, right_batch)
+    # Axes of the result as declared: batch, then the free axes of each operand in their natural order.
+    num_batch = len(left_batch)
+    left_places = [num_batch + sorted(left_free).index(axis) for axis in left_free]
+    right_places = [num_batch + len(left_free) + sorted(right_free).index(axis) for axis in right_free]
+    rows = prod(left.shape[axis] for axis in left_free)
+    width = prod(right.shape[axis] for axis in right_free)
+    flip = bool(left_free) and 0 < width < limits.width and rows >= limits.ratio * width
+
+    left_numbers = (_stored(left, left_contracted), _stored(left, left_batch))
+    right_numbers = (_stored(right, right_contracted), _stored(right, right_batch))
+    left_array, right_array = left.in_order(left.held_order), right.in_order(right.held_order)
+    if flip:
+        numbers = tuple(zip(right_numbers, left_numbers, strict=True))
+        exchanged = precision[::-1] if isinstance(precision, tuple) else precision
+        (result,) = evaluate(equation, [right_array, left_array], dimension_numbers=numbers, precision=exchanged)
+        return held(result, (*range(num_batch), *right_places, *left_places)), True
+    numbers = tuple(zip(left_numbers, right_numbers, strict=True))
+    (result,) = evaluate(equation, [left_array, right_array], dimension_numbers=numbers)
+    return held(result, (*range(num_batch), *left_places, *right_places)), False
+
+
+def _free_axes(value: Value, contracted: Sequence[int], batch: Sequence[int]) -> Order:
+    """The axes that stay in the result, in the order they are stored."""
+    return tuple(axis for axis in value.held_order if axis not in contracted and axis not in batch)
+
+
+def _stored(value: Value, axes: Sequence[int]) -> Order:
+    """Where axes are stored."""
+    return tuple(value.held_order.index(axis) for axis in axes)
