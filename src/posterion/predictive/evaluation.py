@@ -19,6 +19,7 @@ from jaxtyping import Float
 
 from posterion._typing import Array, Data, Key
 from posterion.compilation.cache import Program
+from posterion.compilation.dependence import used_inputs
 from posterion.compilation.minor_axis import batch_minor as default_batch_minor
 from posterion.compilation.minor_axis import pack
 from posterion.predictive import statistics
@@ -100,12 +101,19 @@ class Evaluation:
         return [None] if self.num_rows is None else plan_blocks(self.num_rows, sizes or self.sizes)
 
     def _block_sizes(self) -> tuple[int, ...]:
+        """The one size of this evaluation's blocks, or whatever sizes an exported target has."""
         if self.num_rows is None or self.target.block_sizes is not None:
             return self.target.block_sizes or ()
-        largest = plan_blocks(self.num_rows, BLOCK_SIZES)[0].size
-        while largest > SMALL_BLOCK and self._bytes_per_block(largest) > MEMORY_BUDGET:
-            largest //= 2
-        return (largest,)
+        size = plan_blocks(self.num_rows, BLOCK_SIZES)[0].size if self.num_rows else SMALL_BLOCK
+        return (size if size == SMALL_BLOCK else self.largest_size(),)
+
+    def largest_size(self) -> int:
+        """The most rows of a block whose arrays stay within the memory budget."""
+        size = BLOCK_SIZES[-1]
+        with self._precision():
+            while size > SMALL_BLOCK and self._bytes_per_block(size) > MEMORY_BUDGET:
+                size //= 2
+        return size
 
     def _bytes_per_block(self, size: int) -> int:
         """Bytes of the largest array that evaluating one draw of a block needs: the inputs or an intermediate one."""
@@ -121,7 +129,7 @@ class Evaluation:
     def _device_data(self, block: Block | None, *, packed: bool = True) -> Any:
         data = self.data if block is None else take_block(self.data, self.axes, block)
         arrays = self.target.as_arrays(data)
-        return pack(arrays) if packed else arrays
+        return pack(arrays, self.axes or None) if packed else arrays
 
     def _chunks(self, chunk: int) -> Iterator[tuple[int, int, np.ndarray]]:
         """(start, count, draws padded to ``chunk`` rows)."""
@@ -163,6 +171,11 @@ class Evaluation:
                     summary = statistics.summarise(chosen[name], statistics.Running(*running), num_draws)
                     parts[name].append(_cut(summary, block))
         return {name: _join(pieces) for name, pieces in parts.items()}
+
+    def observed_slots(self) -> dict[str, str]:
+        """By observed variable, the slot its values enter by; without those that have no slot of their own."""
+        with self._precision():
+            return self._remember("observed slots", lambda: observed_slots(self.target, self.data))
 
     def _per_draw(self) -> Callable:
         target = self.target  # the closure lives on in `target.compiled`: it must not hold this evaluation's arrays
@@ -285,6 +298,19 @@ def _block_key(key: Key, purpose: int, number: int) -> Array:
 
 def _float() -> np.dtype:
     return np.dtype(jax.dtypes.canonicalize_dtype(np.float64))
+
+
+def observed_slots(target: AbstractRowTarget, data: Mapping[str, Any]) -> dict[str, str]:
+    """By observed variable, the slot its values enter by; without those that have no slot of their own."""
+    known = {name: observed.slot for name, observed in target.observed.items() if observed.slot is not None}
+    if len(known) < len(target.observed):
+        z = jnp.zeros(target.layout.size)
+        used = used_inputs(lambda arrays: target.joint_terms(z, arrays).log_likelihood, target.as_arrays(data))
+        for name in set(target.observed) - set(known):
+            own = [slot for slot in used.get(name, ()) if target.slots[slot].only_observed]
+            if len(own) == 1:
+                known[name] = own[0]
+    return known
 
 
 def _row_axes(target: AbstractRowTarget) -> dict[str, int]:

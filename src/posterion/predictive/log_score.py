@@ -4,18 +4,15 @@ Never the mean of the logs, which scores an average member of the posterior inst
 """
 
 from collections.abc import Mapping
-from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
 from posterion._typing import ArrayLike
-from posterion.compilation.dependence import used_inputs
 from posterion.errors import DataError, UnsupportedModelError
 from posterion.predictive.evaluation import Evaluation
 from posterion.predictive.statistics import Summary, rules
-from posterion.target import AbstractRowTarget, Observed
+from posterion.target import Observed
 
 _RELIABLE_PROBABILITY = 1e-4
 # Mean probabilities in float32 carry an absolute error of about 1e-7 (1 - p near p = 1), one part in a thousand here.
@@ -45,7 +42,7 @@ def log_score(
         # Several outcomes in one row share the draw z, so only the model's joint density scores them.
         if probability.ndim == 1 and probability.min() > _RELIABLE_PROBABILITY:
             return np.log(probability)
-    slot = observed_slot(target, name, evaluation.data)
+    slot = evaluation.observed_slots().get(name)
     if slot is None:
         if by_probability and probability.ndim == 1:
             with np.errstate(divide="ignore"):
@@ -55,18 +52,6 @@ def log_score(
             "input of the model; pass them to the model as named data"
         )
     return evaluation.with_data({slot: y}).log_mean_density(name, len(y))
-
-
-def observed_slot(target: AbstractRowTarget, name: str, data: Mapping[str, Any]) -> str | None:
-    """The slot by which the values of an observed variable enter, or None if there is no such slot of its own."""
-    if target.observed[name].slot is not None:
-        return target.observed[name].slot
-    candidates = [slot for slot, what in target.slots.items() if what.only_observed]
-    arrays = target.as_arrays(data)
-    z = jnp.zeros(target.layout.size)
-    used = used_inputs(lambda a: target.joint_terms(z, a).log_likelihood[name], arrays)
-    own = [slot for slot in candidates if slot in used]
-    return own[0] if len(own) == 1 else None
 
 
 def _checked_outcomes(name: str, observed: Observed, y: ArrayLike, num_rows: int) -> np.ndarray:

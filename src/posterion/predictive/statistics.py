@@ -105,7 +105,8 @@ def per_draw(target: AbstractRowTarget, z: Array, data: Data, key: Key) -> dict[
 
 
 def _rows_last(values: Array, dtype: np.dtype) -> Array:
-    return jnp.moveaxis(jnp.asarray(values).astype(dtype), 0, -1)
+    values = jnp.asarray(values).astype(dtype)
+    return jnp.moveaxis(values, 0, -1) if values.ndim else values[None]
 
 
 def _entropy_term(probability: Array) -> Array:
