@@ -55,7 +55,7 @@ def x64(request):
         yield request.param
 
 
-# --------------------------------------------------------------------------------------------- scalar functions
+# -------------------------------------------------------------------------------- scalar functions
 
 
 def elementwise_gradient(function, points):
@@ -142,7 +142,7 @@ def test_betainc_of_parameters_of_different_shapes_and_types():
             np.testing.assert_allclose(slope, exact, rtol=1e-8)
 
 
-# --------------------------------------------------------------------------------------------- constants and arrays
+# -------------------------------------------------------------------------------- constants and arrays
 
 
 def test_float64_constants_stay_float64():
@@ -208,7 +208,7 @@ def test_pad_in_every_mode(mode):
     np.testing.assert_array_equal(jax.jit(function)(at)[0], np.pad(at, ((1, 0), (2, 1)), mode=mode))
 
 
-# --------------------------------------------------------------------------------------------- random variables
+# -------------------------------------------------------------------------------- random variables
 
 
 def draw(function, seed=0):
@@ -272,7 +272,7 @@ def test_a_missing_sampler_is_an_error_of_the_conversion():
         convert([rng], [variable])
 
 
-# --------------------------------------------------------------------------------------------- nobody else is touched
+# -------------------------------------------------------------------------------- nobody else is touched
 
 
 def tables():
@@ -327,7 +327,7 @@ def test_importing_leaves_the_precision_alone(flag):
     subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True, env=os.environ | {"JAX_ENABLE_X64": flag})
 
 
-# --------------------------------------------------------------------------------------------- rewrites
+# -------------------------------------------------------------------------------- rewrites
 
 
 @pytest.mark.parametrize("sign", [1, -1])

@@ -1,1 +1,210 @@
-"""Operations without a JAX version, called on the host."""
+"""Operations without a JAX version, called on the host.
+
+A model may hold operations that exist only as Python or NumPy code: an author's own Op around a simulator, the spline
+of ``pm.Interpolated``, the integrator of ``pm.ode``. Within `host_callbacks` their conversion is a call out of the
+compiled program into the operation's own ``perform``, and for the gradient into the graph of its ``L_op``. Random
+variables without a JAX sampler are drawn on the host likewise, from a NumPy generator seeded by the JAX key, so that
+the same key gives the same draw.
+
+What it costs: every evaluation leaves the compiled program, which takes some 50 microseconds plus the operation
+itself; draws mapped over are called one after the other; and derivatives are first order and reverse mode only
+(``jax.grad``, not ``jax.jvp`` or ``jax.hessian``).
+"""
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterator, Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from posterion.errors import UnsupportedModelError
+from posterion.frontends.pymc import foreign
+from posterion.frontends.pymc.overlay import Overlay
+
+# isort: split
+import pytensor
+import pytensor.tensor as pt
+from pytensor.gradient import DisconnectedType
+from pytensor.graph.basic import Apply, Constant, Variable
+from pytensor.graph.null_type import NullType
+from pytensor.graph.op import Op
+from pytensor.link.jax.dispatch import jax_funcify
+from pytensor.link.jax.dispatch.random import jax_sample_fn
+from pytensor.tensor.elemwise import Elemwise
+from pytensor.tensor.random.op import RandomVariable
+
+
+def _static_shapes(op: Op, node: Apply) -> list[tuple[int, ...]]:
+    """Shapes of the outputs, from their types or from the Op's own ``infer_shape``."""
+    shapes = [output.type.shape for output in node.outputs]
+    if any(None in shape for shape in shapes):
+        inputs = [tuple(None if n is None else pt.constant(n) for n in i.type.shape) for i in node.inputs]
+        with contextlib.suppress(Exception):  # whatever a user's infer_shape raises, the answer is: not known
+            try:
+                inferred = op.infer_shape(None, node, inputs)
+            except TypeError:  # the signature of old, which pm.ode still has
+                inferred = op.infer_shape(node, inputs)
+            shapes = [tuple(int(n.data if isinstance(n, Constant) else n) for n in shape) for shape in inferred]
+    if any(None in shape for shape in shapes):
+        raise UnsupportedModelError(
+            f"{op} has no JAX version, and cannot be called on the host either because the shape of its result is not "
+            f"known beforehand: its type says {shapes}. Let make_node return outputs with a static shape, for example "
+            "pt.tensor(dtype=..., shape=(3,)), or give the Op an infer_shape method."
+        )
+    return shapes
+
+
+class _HostFunction:
+    """A PyTensor graph evaluated in NumPy, callable from compiled JAX code with results of known shapes."""
+
+    def __init__(self, inputs: Sequence[Variable], outputs: Sequence[Variable], shapes: Sequence[tuple[int, ...]]):
+        self._function = pytensor.function(
+            list(inputs), list(outputs), mode=foreign.PYTHON_MODE, on_unused_input="ignore", allow_input_downcast=True
+        )
+        self._input_dtypes = [v.type.dtype for v in inputs]
+        self._output_dtypes = [v.type.dtype for v in outputs]
+        self._shapes = list(shapes)
+        self._guard = threading.Lock()  # a PyTensor function keeps its arguments in itself while it runs
+
+    def __call__(self, *arguments):
+        results = [
+            jax.ShapeDtypeStruct(shape, jax.dtypes.canonicalize_dtype(dtype))
+            for shape, dtype in zip(self._shapes, self._output_dtypes, strict=True)
+        ]
+
+        def on_host(*values):
+            given = [np.asarray(v).astype(dtype) for v, dtype in zip(values, self._input_dtypes, strict=True)]
+            with self._guard:
+                found = self._function(*given)
+            return [np.asarray(v, dtype=r.dtype).reshape(r.shape) for v, r in zip(found, results, strict=True)]
+
+        return jax.pure_callback(on_host, results, *arguments, vmap_method="sequential")
+
+
+def _is_float(variable: Variable) -> bool:
+    return str(getattr(variable.type, "dtype", "")).startswith("float")
+
+
+def _gradient(op: Op, node: Apply) -> Callable:
+    """Cotangents of the float inputs, from values of all inputs and cotangents of the float outputs."""
+    inputs, outputs = node.inputs, node.outputs
+    cotangents = [o.type() if _is_float(o) else DisconnectedType()() for o in outputs]
+    results = op.L_op(inputs, outputs, cotangents)
+    kept = []
+    for variable, result in zip(inputs, results, strict=True):
+        if not _is_float(variable):
+            continue
+        if isinstance(result.type, NullType):
+            raise NotImplementedError(f"the derivative in {variable} is not defined: {result.type.why_null}")
+        kept.append(pt.zeros_like(variable) if isinstance(result.type, DisconnectedType) else result)
+    given = [c for c in cotangents if not isinstance(c.type, DisconnectedType)]
+    shapes = [v.type.shape for v in inputs if _is_float(v)]
+    if any(None in shape for shape in shapes):
+        raise NotImplementedError(f"the shapes of its inputs are not known: {shapes}")
+    return _HostFunction([*inputs, *given], kept, shapes)
+
+
+def on_host(op: Op, node: Apply, **kwargs) -> Callable:
+    """Convert an Op to a call of its own ``perform``, with ``L_op`` for the gradient.
+
+    Raises
+    ------
+    UnsupportedModelError
+        If the shape of a result is not known beforehand; when differentiated, if the Op has no usable ``L_op``.
+    """
+    with foreign.graph_lock:
+        shapes = _static_shapes(op, node)
+        copy = node.clone_with_new_inputs([i.type() for i in node.inputs])
+        forward = _HostFunction(copy.inputs, copy.outputs, shapes)
+        try:
+            backward, obstacle = _gradient(op, copy), None
+        except Exception as error:  # whatever a user's L_op raises matters only if a gradient is asked for
+            backward, obstacle = None, error
+
+    @jax.custom_vjp
+    def call(*arguments):
+        return tuple(forward(*arguments))
+
+    def call_forward(*arguments):
+        return call(*arguments), arguments
+
+    def call_backward(arguments, cotangents):
+        if backward is None:
+            raise UnsupportedModelError(
+                f"{op} has no JAX version, and no gradient that could be called on the host ({obstacle}). "
+                "Give it an L_op method, or write it in JAX with pytensor.wrap_jax."
+            ) from obstacle
+        given = [c for c, o in zip(cotangents, copy.outputs, strict=True) if _is_float(o)]
+        found = iter(backward(*arguments, *given))
+        return tuple(
+            next(found) if _is_float(v) else np.zeros(jnp.shape(a), jax.dtypes.float0)
+            for v, a in zip(copy.inputs, arguments, strict=True)
+        )
+
+    call.defvjp(call_forward, call_backward)
+
+    def converted(*arguments):
+        results = call(*(jnp.asarray(a) for a in arguments))
+        return results[0] if len(results) == 1 else results
+
+    return converted
+
+
+def _elemwise(op: Elemwise, node: Apply, **kwargs) -> Callable:
+    """Elementwise functions are looked up by their scalar function, which may be the one without a JAX version."""
+    try:
+        return _STOCK_ELEMWISE(op, node=node, **kwargs)
+    except NotImplementedError:
+        return on_host(op, node)
+
+
+_STOCK_ELEMWISE = jax_funcify.dispatch(Elemwise)
+
+
+def _draw_on_host(op: RandomVariable, node: Apply) -> Callable:
+    """Draw with the random variable's own NumPy code."""
+    shape = node.outputs[1].type.shape
+    if None in shape:
+        raise NotImplementedError(
+            f"No JAX implementation for the distribution {op}, and the shape of its draws is open"
+        )
+
+    def sample(key, size, dtype, *parameters):
+        typed = jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
+
+        def draw(bits, *values):
+            rng = np.random.default_rng(np.asarray(bits))
+            dtypes = [p.type.dtype for p in op.dist_params(node)]
+            given = [np.asarray(v).astype(t) for v, t in zip(values, dtypes, strict=True)]
+            drawn = op.rng_fn(rng, *given, None if size is None else tuple(size))
+            return np.asarray(drawn, dtype=dtype).reshape(shape)
+
+        return jax.pure_callback(
+            draw,
+            jax.ShapeDtypeStruct(shape, dtype),
+            jax.random.key_data(key) if typed else key,
+            *parameters,
+            vmap_method="sequential",
+        )
+
+    return sample
+
+
+_OVERLAYS = (
+    Overlay(jax_funcify, {Op: on_host, Elemwise: _elemwise}),
+    Overlay(jax_sample_fn, {RandomVariable: _draw_on_host}),
+)
+
+
+@contextlib.contextmanager
+def host_callbacks() -> Iterator[None]:
+    """Within, in this thread: operations and random variables without a JAX version are called on the host.
+
+    Only the conversion (``jax_funcify``) has to run inside. Goes together with `dispatch.repaired`, in either order.
+    """
+    with contextlib.ExitStack() as stack:
+        for overlay in _OVERLAYS:
+            stack.enter_context(overlay.active())
+        yield

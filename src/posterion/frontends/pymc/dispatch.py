@@ -38,8 +38,7 @@ from pytensor.tensor.type_other import NoneTypeT
 from posterion.frontends.pymc.overlay import Overlay
 from posterion.frontends.pymc.samplers import SAMPLERS
 
-
-# --------------------------------------------------------------------------------------------- scalar functions
+# -------------------------------------------------------------------------------- scalar functions
 
 
 def _softplus(op, **kwargs):
@@ -103,7 +102,7 @@ def _betainc(op, **kwargs):
     return _betainc_of_floats
 
 
-# --------------------------------------------------------------------------------------------- constants and arrays
+# -------------------------------------------------------------------------------- constants and arrays
 
 
 def _constant(data, dtype=None, **kwargs):
@@ -138,7 +137,7 @@ def _pad(op, node, **kwargs):
 _STOCK_PAD = jax_funcify.dispatch(Pad)
 
 
-# --------------------------------------------------------------------------------------------- random variables
+# -------------------------------------------------------------------------------- random variables
 
 
 def _random_variable(op, node, **kwargs):
@@ -212,7 +211,7 @@ def repaired() -> Iterator[None]:
         yield
 
 
-# --------------------------------------------------------------------------------------------- rewrites
+# -------------------------------------------------------------------------------- rewrites
 
 
 def _argument_of(variable, scalar_op: type):

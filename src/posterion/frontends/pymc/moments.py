@@ -33,7 +33,7 @@ class _Pair(NamedTuple):
     variance: Any
 
 
-# --------------------------------------------------------------------------------------------- public
+# -------------------------------------------------------------------------------- public
 
 
 def mean_and_variance(rv: TensorVariable) -> tuple[TensorVariable, TensorVariable] | None:
@@ -94,7 +94,7 @@ def kind_of(rv: TensorVariable) -> tuple[Kind, int | None]:
     return "numeric", None
 
 
-# --------------------------------------------------------------------------------------------- reading nodes
+# -------------------------------------------------------------------------------- reading nodes
 
 
 def _without_total_size(rv: TensorVariable) -> TensorVariable:
@@ -132,7 +132,7 @@ def _composed_moments(op, rv, *inputs) -> _Pair | None:
 _COMPOSED = (MixtureRV, _HurdleRV, TruncatedRV, CensoredRV, PartialObservedRV)
 
 
-# --------------------------------------------------------------------------------------------- on the whole line
+# -------------------------------------------------------------------------------- on the whole line
 
 
 @_moments.register(ptr.NormalRV)
@@ -209,7 +209,7 @@ def _(op, rv, a, b, mu, sigma):
     )
 
 
-# --------------------------------------------------------------------------------------------- positive, or on an interval
+# -------------------------------------------------------------------------------- positive, or on an interval
 
 
 @_moments.register(ptr.ExponentialRV)
@@ -286,7 +286,7 @@ def _(op, rv, a, b):
     return _Pair(raw(1), raw(2) - raw(1) ** 2)
 
 
-# --------------------------------------------------------------------------------------------- discrete
+# -------------------------------------------------------------------------------- discrete
 
 
 @_moments.register(ptr.BernoulliRV)
@@ -343,7 +343,7 @@ def _(op, rv, value):
     return _Pair(value, pt.zeros_like(value))
 
 
-# --------------------------------------------------------------------------------------------- vectors and matrices
+# -------------------------------------------------------------------------------- vectors and matrices
 
 
 def _diagonal(matrix: TensorVariable) -> TensorVariable:
@@ -417,7 +417,7 @@ def _(op, rv, sigma, support_shape):
     return _Pair(pt.zeros_like(rv), pt.zeros_like(rv) + sigma**2 * kept)
 
 
-# --------------------------------------------------------------------------------------------- composed distributions
+# -------------------------------------------------------------------------------- composed distributions
 
 
 @_composed_moments.register(MixtureRV)

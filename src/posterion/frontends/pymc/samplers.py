@@ -54,7 +54,7 @@ def _core(op_class: type) -> Callable[[Callable], Callable]:
     return enter
 
 
-# --------------------------------------------------------------------------------------------- continuous
+# -------------------------------------------------------------------------------- continuous
 
 
 def inverse_log_ndtr(log_p: jax.Array) -> jax.Array:
@@ -172,7 +172,7 @@ def _interpolated(node, key, size, x, pdf, cdf):
     return left(x) + step
 
 
-# --------------------------------------------------------------------------------------------- discrete
+# -------------------------------------------------------------------------------- discrete
 
 
 @_elementwise(ptr.BinomialRV)
@@ -219,7 +219,7 @@ def _multinomial(node, key, size, n, p):
     return jnp.concatenate([jnp.moveaxis(counts, 0, -1), last[..., None]], axis=-1)
 
 
-# --------------------------------------------------------------------------------------------- vectors and matrices
+# -------------------------------------------------------------------------------- vectors and matrices
 
 
 @_core(multivariate.StickBreakingWeightsRV)
