@@ -76,7 +76,7 @@ def pareto_smooth(log_weights: Float[np.ndarray, " draws"]) -> ParetoSmoothed:
     OptionError
         For fewer than 100 draws, or weights that are NaN or +inf.
     """
-    from arviz_stats.base import array_stats  # half a second to import
+    from arviz_stats.base.array import array_stats  # half a second to import
 
     log_weights = np.asarray(log_weights, np.float64)
     num_draws = log_weights.size

@@ -149,7 +149,7 @@ def _dataset(
 
     labels = {dim: np.asarray(names) for dim, names in layout.coords}
     lengths: dict[str, int] = {}
-    fitting: dict[str, list[str | None]] = {}
+    fitting: dict[Any, Any] = {}
     for name, array in values.items():
         shape = array.shape[len(sample_dims) :]
         own = [*dims.get(name, ()), *[None] * len(shape)][: len(shape)]
@@ -158,7 +158,7 @@ def _dataset(
             dim if dim is None or lengths.setdefault(dim, length) == length else None
             for dim, length in zip(own, shape, strict=True)
         ]
-    coords = {dim: found for dim, found in labels.items() if lengths.get(dim) == len(found)}
+    coords: dict[Any, Any] = {dim: found for dim, found in labels.items() if lengths.get(dim) == len(found)}
     return dict_to_dataset(
         dict(values), coords=coords, dims=fitting, sample_dims=list(sample_dims), attrs=dict(attrs or {})
     )

@@ -14,15 +14,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.extend import core as jax_core
 from jaxtyping import Float
 
 from posterion._typing import Array, Data, Key
 from posterion.compilation.cache import Program
-from posterion.compilation.dependence import used_inputs
 from posterion.compilation.minor_axis import batch_minor as default_batch_minor
 from posterion.compilation.minor_axis import pack
-from posterion.predictive import statistics
+from posterion.predictive import statistics, structure
 from posterion.predictive.blocks import BLOCK_SIZES, MEMORY_BUDGET, SMALL_BLOCK, Block, plan_blocks, take_block
 from posterion.target import AbstractRowTarget
 
@@ -67,8 +65,8 @@ class Evaluation:
         self.key = key
         self.x64 = x64
         self.batch_minor = default_batch_minor if batch_minor is None else batch_minor
-        self.axes = self._remember("axes", lambda: _row_axes(target))
-        self.num_rows = _num_rows(data, self.axes) if self.axes else None
+        self.axes = self._remember("axes", lambda: structure.row_axes(target))
+        self.num_rows = structure.num_rows(data, self.axes) if self.axes else None
         """Rows passed, or None if they cannot be told from the data because the rows depend on each other."""
         with self._precision():
             self.sizes = self._block_sizes()
@@ -119,10 +117,10 @@ class Evaluation:
         """Bytes of the largest array that evaluating one draw of a block needs: the inputs or an intermediate one."""
 
         def measure() -> int:
-            data = self._device_data(Block(0, min(size, self.num_rows), size), packed=False)
+            data = self._device_data(Block(0, min(size, self.num_rows or size), size), packed=False)
             z, key = jnp.asarray(self.draws[0], _float()), jax.random.key(0)
             closed = jax.make_jaxpr(lambda z, data, key: statistics.per_draw(self.target, z, data, key))(z, data, key)
-            return _largest_array(closed.jaxpr)
+            return structure.largest_array(closed.jaxpr)
 
         return self._remember(("bytes", size, self.x64), measure)
 
@@ -131,18 +129,15 @@ class Evaluation:
         arrays = self.target.as_arrays(data)
         return pack(arrays, self.axes or None) if packed else arrays
 
-    def _chunks(self, chunk: int) -> Iterator[tuple[int, int, np.ndarray]]:
-        """(start, count, draws padded to ``chunk`` rows)."""
+    def _chunks(self) -> Iterator[tuple[int, int, np.ndarray]]:
+        """(start, count, draws filled up to the chunk's fixed size)."""
         num_draws, dim = self.draws.shape
-        for start in range(0, num_draws, chunk):
-            part = np.zeros((chunk, dim), _float())
-            count = min(chunk, num_draws - start)
-            part[:count] = self.draws[start : start + count]
-            yield start, count, part
-
-    def _draws_per_chunk(self) -> int:
-        affordable = MEMORY_BUDGET // max(self.draws.shape[1] * _float().itemsize, 1)
-        return max(1, min(DRAWS_PER_CHUNK, affordable))
+        size = max(1, min(DRAWS_PER_CHUNK, MEMORY_BUDGET // max(dim * _float().itemsize, 1)))
+        for start in range(0, num_draws, size):
+            count = min(size, num_draws - start)
+            chunk = np.zeros((size, dim), _float())
+            chunk[:count] = self.draws[start : start + count]
+            yield start, count, chunk
 
     def _program(self, what: Hashable, make: Callable[[], Callable]) -> Program:
         """The compiled form of ``make()``."""
@@ -150,32 +145,31 @@ class Evaluation:
 
     def summaries(self, progress: Progress | None = None) -> dict[str, statistics.Summary]:
         """Running moments of every variable over all draws, for all rows."""
-        chosen = statistics.rules(self.target)
-        parts: dict[str, list[statistics.Summary]] = {name: [] for name in chosen}
-        num_draws = len(self.draws)
+        blocks = self.blocks()
+        finished: list[dict[str, statistics.Running]] = []
+        done, work = 0, len(self.draws) * len(blocks)
         with self._precision():
             program = self._program("summaries", self._make_accumulate)
-            blocks = self.blocks()
-            done, work = 0, num_draws * len(blocks)
             for number, block in enumerate(blocks):
                 data = self._device_data(block)
                 key = _block_key(self.key, 0, number)
                 state = statistics.start(self._statistics_shape(data))
-                for start, count, chunk in self._chunks(self._draws_per_chunk()):
+                for start, count, chunk in self._chunks():
                     state = program(state, chunk, np.int32(start), np.int32(count), key, data)
                     if progress is not None:
                         jax.block_until_ready(state)
                         done += count
                         progress(done, work)
-                for name, running in jax.device_get(state).items():
-                    summary = statistics.summarise(chosen[name], statistics.Running(*running), num_draws)
-                    parts[name].append(_cut(summary, block))
-        return {name: _join(pieces) for name, pieces in parts.items()}
+                kept = slice(None if block is None else block.num_rows)
+                finished.append(jax.tree.map(lambda part, kept=kept: part[..., kept], jax.device_get(state)))
+        whole = jax.tree.map(lambda *parts: np.concatenate(parts, axis=-1), *finished)
+        chosen = statistics.rules(self.target)
+        return {name: statistics.summarise(chosen[name], whole[name], len(self.draws)) for name in chosen}
 
     def observed_slots(self) -> dict[str, str]:
         """By observed variable, the slot its values enter by; without those that have no slot of their own."""
         with self._precision():
-            return self._remember("observed slots", lambda: observed_slots(self.target, self.data))
+            return self._remember("observed slots", lambda: structure.observed_slots(self.target, self.data))
 
     def _per_draw(self) -> Callable:
         target = self.target  # the closure lives on in `target.compiled`: it must not hold this evaluation's arrays
@@ -219,7 +213,7 @@ class Evaluation:
             for block in self.blocks():
                 data = self._device_data(block)
                 state = np.full(num_rows if block is None else block.size, -np.inf, _float())
-                for _, count, chunk in self._chunks(self._draws_per_chunk()):
+                for _, count, chunk in self._chunks():
                     state = program(state, chunk, np.int32(count), data)
                 parts.append(np.asarray(state, np.float64)[: None if block is None else block.num_rows])
         return np.concatenate(parts) - math.log(len(self.draws))
@@ -259,7 +253,7 @@ class Evaluation:
                 data = self._device_data(block)
                 key = _block_key(self.key, 1, number)
                 pieces = []
-                for start, count, chunk in self._chunks(self._draws_per_chunk()):
+                for start, count, chunk in self._chunks():
                     values = jax.device_get(program(chunk, np.int32(start), key, data))
                     kept = slice(None) if block is None else slice(0, block.num_rows)
                     pieces.append({name: v[:count, kept] for name, v in values.items()})
@@ -298,61 +292,3 @@ def _block_key(key: Key, purpose: int, number: int) -> Array:
 
 def _float() -> np.dtype:
     return np.dtype(jax.dtypes.canonicalize_dtype(np.float64))
-
-
-def observed_slots(target: AbstractRowTarget, data: Mapping[str, Any]) -> dict[str, str]:
-    """By observed variable, the slot its values enter by; without those that have no slot of their own."""
-    known = {name: observed.slot for name, observed in target.observed.items() if observed.slot is not None}
-    if len(known) < len(target.observed):
-        z = jnp.zeros(target.layout.size)
-        used = used_inputs(lambda arrays: target.joint_terms(z, arrays).log_likelihood, target.as_arrays(data))
-        for name in set(target.observed) - set(known):
-            own = [slot for slot in used.get(name, ()) if target.slots[slot].only_observed]
-            if len(own) == 1:
-                known[name] = own[0]
-    return known
-
-
-def _row_axes(target: AbstractRowTarget) -> dict[str, int]:
-    """Slots to cut into blocks; none if a row's prediction depends on other rows or not all variables share rows."""
-    if not target.rows_are_independent:
-        return {}
-    plan = target.row_plan()
-    return dict(plan.axes) if set(plan.observed) == set(target.observed) else {}
-
-
-def _num_rows(data: Mapping[str, np.ndarray], axes: Mapping[str, int]) -> int:
-    slot, axis = next(iter(axes.items()))
-    return np.shape(data[slot])[axis]
-
-
-def _largest_array(jaxpr: jax_core.Jaxpr) -> int:
-    largest = 0
-    for variable in [*jaxpr.invars, *(v for equation in jaxpr.eqns for v in equation.outvars)]:
-        shape, dtype = getattr(variable.aval, "shape", None), getattr(variable.aval, "dtype", None)
-        if shape is not None and dtype is not None:
-            largest = max(largest, math.prod(shape) * dtype.itemsize)
-    for equation in jaxpr.eqns:
-        for value in equation.params.values():
-            for inner in value if isinstance(value, tuple | list) else (value,):
-                if isinstance(inner, jax_core.ClosedJaxpr | jax_core.Jaxpr):
-                    largest = max(largest, _largest_array(getattr(inner, "jaxpr", inner)))
-    return largest
-
-
-def _cut(summary: statistics.Summary, block: Block | None) -> statistics.Summary:
-    if block is None or block.num_rows == block.size:
-        return summary
-    return statistics.Summary(*(p[: block.num_rows] if isinstance(p, np.ndarray) else p for p in summary))
-
-
-def _join(pieces: list[statistics.Summary]) -> statistics.Summary:
-    first = pieces[0]
-    if len(pieces) == 1:
-        return first
-    return statistics.Summary(
-        *(
-            np.concatenate(parts) if isinstance(parts[0], np.ndarray) else parts[0]
-            for parts in zip(*pieces, strict=True)
-        )
-    )

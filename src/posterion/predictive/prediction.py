@@ -287,7 +287,7 @@ class Prediction:
         lines = [f"Prediction of {self.num_rows:,} rows from {self.num_draws:,} posterior draws"]
         for name, summary in self._summaries.items():
             parts = [f"mean {_range(summary.mean)}", f"std {_range(summary.std)}"]
-            if summary.aleatoric is not None:
+            if summary.total is not None:
                 share = np.sum(summary.epistemic) / max(np.sum(summary.total), np.finfo(float).tiny)
                 parts.append(f"epistemic share {share:.0%} (of {summary.unit})")
             lines.append(f"  {name}: " + ", ".join(parts))

@@ -38,13 +38,7 @@ def quantiles(
             function, bytes_per_row=width * (8 if evaluation.x64 else 4), progress=progress
         ):
             for name, over_draws in values.items():
-                # Rows first: the selection inside runs along memory, an order of magnitude faster than across it.
-                rows_first = np.ascontiguousarray(np.moveaxis(over_draws, 0, -1))
-                whole = rows_first.dtype.kind in "iub"
-                method = "inverted_cdf" if whole else "linear"
-                parts[name].append(
-                    np.quantile(rows_first.astype(int) if whole else rows_first, q, axis=-1, method=method)
-                )
+                parts[name].append(_over_draws(over_draws, q))
     found = exact | {name: np.concatenate(pieces, axis=1) for name, pieces in parts.items()}
     return {name: found[name] for name in names}
 
@@ -57,3 +51,24 @@ def _from_probabilities(mean: np.ndarray, q: np.ndarray, *, binary: bool) -> np.
     cumulative = cumulative / cumulative[..., -1:]
     below = cumulative[None] < q.reshape(-1, *[1] * mean.ndim)
     return np.minimum(below.sum(axis=-1), mean.shape[-1] - 1)
+
+
+def _over_draws(values: np.ndarray, q: np.ndarray) -> np.ndarray:
+    """Quantiles over the first axis: np.quantile's "linear", and "inverted_cdf" for whole numbers.
+
+    One sort along contiguous memory serves all levels, and is several times faster than np.quantile's partitions.
+    """
+    whole = values.dtype.kind in "iub"
+    ordered = np.sort(np.ascontiguousarray(np.moveaxis(values, 0, -1)), axis=-1)
+    number = ordered.shape[-1]
+    if whole:
+        places = np.clip(np.ceil(q * number).astype(int) - 1, 0, number - 1)
+        return np.moveaxis(ordered[..., places], -1, 0).astype(int)
+    positions = q * (number - 1)
+    lower = np.floor(positions).astype(int)
+    upper = np.minimum(lower + 1, number - 1)
+    low, high = ordered[..., lower].astype(float), ordered[..., upper].astype(float)
+    with np.errstate(invalid="ignore"):  # infinities of one sign
+        between = np.where(low == high, low, low + (high - low) * (positions - lower))
+    missing = np.isnan(ordered[..., -1:])  # NaN sorts last
+    return np.moveaxis(np.where(missing, np.nan, between), -1, 0)

@@ -26,7 +26,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from posterion._typing import Array, Data, Key
+from posterion._typing import Array, ArrayLike, Data, Key
 from posterion.target import AbstractRowTarget
 
 Rule = Literal["binary", "categorical", "numeric", "simulated", "simulated_categorical", "deterministic"]
@@ -45,9 +45,9 @@ class Running(NamedTuple):
         Mean of ``within`` so far; None for a deterministic, which leaves nothing to chance.
     """
 
-    mean: Array
-    square: Array
-    within: Array | None
+    mean: ArrayLike
+    square: ArrayLike
+    within: ArrayLike | None
 
 
 class Summary(NamedTuple):
@@ -71,7 +71,9 @@ def rules(target: AbstractRowTarget) -> dict[str, Rule]:
         else:
             counted = observed.kind == "categorical" and observed.num_categories > 0
             chosen[name] = "simulated_categorical" if counted else "simulated"
-    return chosen | dict.fromkeys(target.row_names, "deterministic")
+    for name in target.row_names:
+        chosen[name] = "deterministic"
+    return chosen
 
 
 def per_draw(target: AbstractRowTarget, z: Array, data: Data, key: Key) -> dict[str, tuple[Array, Array | None]]:
@@ -115,8 +117,11 @@ def _entropy_term(probability: Array) -> Array:
 
 def start(like: Mapping[str, tuple]) -> dict[str, Running]:
     """Running moments before the first draw, for per-draw statistics shaped as ``like``."""
-    zeros = {name: [None if s is None else np.zeros(s.shape, s.dtype) for s in pair] for name, pair in like.items()}
-    return {name: Running(value, value, within) for name, (value, within) in zeros.items()}
+    zeros = lambda like: np.zeros(like.shape, like.dtype)
+    return {
+        name: Running(zeros(value), zeros(value), None if within is None else zeros(within))
+        for name, (value, within) in like.items()
+    }
 
 
 def update(
@@ -130,18 +135,19 @@ def update(
         deviation = value - old.mean
         mean = old.mean + deviation * share
         square = old.square + deviation * (value - mean)
-        new[name] = Running(mean, square, None if within is None else old.within + (within - old.within) * share)
+        spent = None if within is None or old.within is None else old.within + (within - old.within) * share
+        new[name] = Running(mean, square, spent)
     return new
 
 
 def summarise(rule: Rule, running: Running, num_draws: int) -> Summary:
-    """Turn running moments (NumPy, float64, rows last) into what is reported (rows first)."""
-    rows_first = [None if part is None else np.moveaxis(np.asarray(part, np.float64), -1, 0) for part in running]
-    mean, square, within = rows_first
-    between = square / max(num_draws - 1, 1)
-    if rule == "deterministic":
+    """Turn running moments (NumPy, rows last) into what is reported (rows first, double precision)."""
+    mean = _rows_first(running.mean)
+    between = _rows_first(running.square) / max(num_draws - 1, 1)
+    if running.within is None:
         spread = np.sqrt(between)
         return Summary(mean, spread, spread, between, None, None, "variance")
+    within = _rows_first(running.within)
     if rule == "numeric":
         total = between + within
         return Summary(mean, np.sqrt(total), np.sqrt(between), between, within, total, "variance")
@@ -154,6 +160,10 @@ def summarise(rule: Rule, running: Running, num_draws: int) -> Summary:
     epistemic = np.maximum(between - within / 2, 0.0)
     total = between + within / 2
     return Summary(mean, np.sqrt(total), np.sqrt(epistemic), epistemic, total - epistemic, total, "variance")
+
+
+def _rows_first(values: ArrayLike) -> np.ndarray:
+    return np.moveaxis(np.asarray(values, np.float64), -1, 0)
 
 
 def _entropy(probability: np.ndarray) -> np.ndarray:
