@@ -1,0 +1,31 @@
+"""Pictures, one module each: functions of arrays and xarray objects that draw on Matplotlib axes and return them.
+
+They share one look (`posterion.plots.style`): colour-blind-safe colours, and nothing that is told by colour alone.
+"""
+
+# ruff: noqa: E402
+from posterion._optional import import_optional
+
+import_optional("matplotlib", "plots", "Pictures")  # if it is missing, says which extra brings it
+
+from posterion.plots.classes import plot_classes
+from posterion.plots.elbo import plot_elbo
+from posterion.plots.labels import plot_labels
+from posterion.plots.parameters import plot_parameters
+from posterion.plots.reliability import plot_reliability
+from posterion.plots.style import look, new_figure
+from posterion.plots.surface import plot_probability, plot_surface
+from posterion.plots.uncertainty import plot_uncertainty
+
+__all__ = [
+    "look",
+    "new_figure",
+    "plot_classes",
+    "plot_elbo",
+    "plot_labels",
+    "plot_parameters",
+    "plot_probability",
+    "plot_reliability",
+    "plot_surface",
+    "plot_uncertainty",
+]
