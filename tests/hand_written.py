@@ -53,8 +53,8 @@ class HandTarget(AbstractRowTarget):
         values = self._values(z)
         return values | {"eta": self._eta(values, data["x"]), "total": jnp.sum(z)}
 
-    def initial_point(self, key):
-        return np.asarray(jax.random.normal(key, (self.layout.size,)), np.float64)
+    def initial_point(self, seed):
+        return np.random.default_rng(seed).standard_normal(self.layout.size)
 
     def joint_terms(self, z, data):
         values = self._values(z)

@@ -43,9 +43,10 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "plots": BASE,
     "decisions": BASE,
     "posterior": (*BASE, "compilation", "target", "data", "families", "predictive", "diagnostics", "plots"),
+    "engine": (*BASE, "compilation", "target", "data", "families", "objectives", "methods", "optim"),
     "fit": (
         *(*BASE, "compilation", "target", "frontends", "data", "families", "objectives", "methods", "optim"),
-        *("predictive", "diagnostics", "posterior"),
+        *("engine", "predictive", "diagnostics", "posterior"),
     ),
     "report": PUBLIC,
     "estimators": PUBLIC,

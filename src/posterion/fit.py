@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -10,20 +9,15 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from posterion._typing import Batch
 from posterion.compilation import cache
-from posterion.compilation.minor_axis import pack, take_rows, unpack
 from posterion.compilation.precision import choose, is_network
-from posterion.data.batches import AbstractBatches, AllRows, RandomRows
-from posterion.errors import NonFiniteError, OptionError, UnsupportedModelError
+from posterion.diagnostics.verdict import null_elbo
+from posterion.engine import Task
+from posterion.errors import OptionError, UnsupportedModelError
 from posterion.frontends import target_of
 from posterion.methods import ADVI
-from posterion.methods.advi import ADVIState
-from posterion.methods.starts import derivatives, pays, whiten
-from posterion.objectives.bounds import log_joint
-from posterion.optim.algorithm import Algorithm
-from posterion.optim.convergence import Comparer, Outcome, Rounds, run_fixed, run_rounds
-from posterion.optim.loop import Callback, Loop, advance
+from posterion.optim.convergence import Rounds
+from posterion.optim.loop import Callback
 from posterion.optim.optimisers import resolve
 from posterion.optim.progress import reporter
 from posterion.posterior.posterior import Posterior
@@ -32,10 +26,6 @@ from posterion.target import AbstractRowTarget, AbstractTarget, RowPlan
 from posterion.target.checks import check_data
 
 _METHODS: dict[str, Callable[[], ADVI]] = {"advi": ADVI}
-_STARTING_SCALE = float(np.exp(-2))
-_FINAL_DRAWS = 4096
-_EVALUATION_ROWS = 1 << 22
-"""Rows times draws that one evaluation of the ELBO may touch, above the least number of draws."""
 
 
 def fit(
@@ -109,18 +99,17 @@ def fit(
     target = target_of(model)
     values = {**target.data, **_known(target, data)}
     check_data(target.slots, values)
-    seed = int(np.random.SeedSequence().generate_state(1)[0]) if random_seed is None else _seed(random_seed)
+    seed = int(np.random.SeedSequence().generate_state(1, np.uint32)[0]) if random_seed is None else _seed(random_seed)
     plan, rows_per_step = _plan(target, values, batch_size, batch_over)
     began = time.perf_counter()
     with cache.stopwatch() as compiling:
         x64 = _precision(target, values, precision)
         with jax.enable_x64(x64):
-            task = _Task(target, chosen, optimiser, plan, rows_per_step, values, seed)
             show = reporter(progress=progress)
             try:
+                task = Task(target, chosen, optimiser, plan, rows_per_step, values, seed)
                 outcome, loop = task.run(n, restarts, stop or Rounds(), callbacks, show)
-                params = jax.device_get(task.engine.algorithm.params(outcome.state))
-                log_weights = task.final_log_weights(outcome)
+                log_weights, params = task.finish(outcome)
             finally:
                 show.close()
     record = FitRecord(
@@ -137,184 +126,23 @@ def fit(
         seconds_running=time.perf_counter() - began - compiling.seconds,
         rows_per_step=rows_per_step,
         num_rows=plan.num_rows if plan else None,
-        is_network=task.is_network,
+        is_network=target.compiled["is_network"],
+        null_elbo=_null_elbo(target, values),
         notes=target.notes,
     )
     return Posterior(target, chosen.family, params, record, log_weights, data=values)
 
 
-@dataclass(frozen=True)
-class _Engine:
-    """Compiled programs of one target and method, kept for the next fit."""
-
-    algorithm: Algorithm
-    advance: cache.Program
-    evaluate: cache.Program
-    derivatives: cache.Program
-    optimiser: optax.GradientTransformation | None  # kept alive: its identity is the key
-
-
-class _Task:
-    """One fit: the arrays on the device, the programs, and the order of events."""
-
-    def __init__(
-        self,
-        target: AbstractTarget,
-        method: ADVI,
-        optimiser: optax.GradientTransformation | None,
-        plan: RowPlan | None,
-        rows_per_step: int | None,
-        values: Mapping[str, np.ndarray],
-        seed: int,
-    ) -> None:
-        self.target, self.method, self.optimiser, self.plan = target, method, optimiser, plan
-        self.layout = target.layout
-        self.is_network = target.compiled["is_network"]
-        keys = jax.random.split(jax.random.key(seed), 6)
-        self._start_key, self._jitter_key, self._init_key, self._run_key, self._final_key, compare_key = keys
-        self._compare_seed = int(jax.random.bits(compare_key, dtype=jnp.uint32))
-        self.data = pack(target.as_arrays(values))
-        if plan is None or rows_per_step is None:
-            self.stream: AbstractBatches = AllRows(self.data)
-        else:
-            self.stream = RandomRows(self.data, dict(plan.axes), plan.num_rows, rows_per_step, seed, take_rows)
-        self.rows_per_step = rows_per_step
-        self.everything = Batch(self.data)
-        self.engine = self._engine()
-
-    def _engine(self) -> _Engine:
-        followers = self.plan.observed if self.plan and self.rows_per_step else ()
-        key = (
-            "engine",
-            self.method,
-            id(self.optimiser),
-            followers,
-            self.rows_per_step,
-            bool(jax.config.jax_enable_x64),
-        )
-        kept = self.target.compiled
-        if key not in kept:
-            joint = log_joint(self.target, followers)
-            algorithm = self.method.algorithm(joint, self.layout, self.optimiser)
-            kept[key] = _Engine(
-                algorithm,
-                cache.Program(advance(algorithm, self.stream)),
-                cache.Program(algorithm.evaluate),
-                cache.Program(derivatives(joint)),
-                self.optimiser,
-            )
-        return kept[key]
-
-    # ---- the order of events
-    def run(
-        self, n: int | None, restarts: int, rule: Rounds, callbacks: Sequence[Callback], show: Any
-    ) -> tuple[Outcome, Loop]:
-        algorithm = self.engine.algorithm
-        loop = Loop(algorithm, self.engine.advance, self.stream, show, callbacks)
-        compare = Comparer(algorithm, self._evaluate, self._compare_seed, self._num_draws(rule.num_draws))
-        initial = np.asarray(self.target.initial_point(self._start_key), np.float64)
-        self._compile(loop, initial)
-        starts = self._starts(initial, restarts)
-        if n is None:
-            return run_rounds(loop, starts, compare, self._run_key, rule, self._peak()), loop
-        start = starts[compare.best(starts)] if len(starts) > 1 else starts[0]
-        return run_fixed(loop, start, compare, self._run_key, n, self._peak()), loop
-
-    def final_log_weights(self, outcome: Outcome) -> np.ndarray:
-        """Values of log p - log q at fresh independent draws: the reported ELBO and the Pareto k-hat."""
-        algorithm = self.engine.algorithm
-        draws = self._num_draws(_FINAL_DRAWS)
-        noise = algorithm.noise(self._final_key, draws)
-        first = jax.tree.map(lambda x: x[:, 0], noise)  # the first of each step's draws
-        try:
-            return np.asarray(self._evaluate(outcome.state, first), np.float64)
-        except KeyboardInterrupt:
-            return np.full(2, np.nan)
-
-    # ---- pieces
-    def _evaluate(self, state: ADVIState, noise: Any) -> np.ndarray:
-        return np.asarray(self.engine.evaluate(state, noise, self.everything))
-
-    def _num_draws(self, wanted: int) -> int:
-        rows = self.plan.num_rows if self.plan else 1
-        return int(max(64, min(wanted, 2 ** int(np.log2(max(64, _EVALUATION_ROWS / rows))))))
-
-    def _peak(self) -> float:
-        """Peak step size: 0.1 up to a thousand parameters, 0.01 from ten thousand on, whitened units."""
-        return float(np.clip(0.1 * 1000 / max(self.layout.size, 1000), 0.01, 0.1))
-
-    def _whitens(self) -> bool:
-        rows = self.plan.num_rows if self.plan else 1
-        return pays(self.layout.size) and rows * self.layout.size <= 1e8
-
-    def _state(self, key: Any, location: np.ndarray, scale: float, shift: np.ndarray, whitening: np.ndarray) -> Any:
-        as_float = lambda x: jnp.asarray(x, jnp.result_type(float))
-        return self.method.start(
-            self.layout, key, as_float(location), scale, as_float(shift), as_float(whitening), self.optimiser
-        )
-
-    def _compile(self, loop: Loop, initial: np.ndarray) -> None:
-        dim = self.layout.size
-        state = self._state(self._init_key, initial, _STARTING_SCALE, np.zeros(dim), np.ones(dim))
-        zero = jnp.zeros(dim, jnp.result_type(float))
-        noise = self.engine.algorithm.evaluation_noise(0, self._num_draws(1024))
-        cache.prepare(
-            [
-                (self.engine.advance, loop.first_arguments(state, self._run_key)),
-                (self.engine.evaluate, (state, noise, self.everything)),
-                (self.engine.derivatives, (zero, zero, self.everything)),
-            ]
-        )
-
-    def _starts(self, initial: np.ndarray, restarts: int) -> list[ADVIState]:
-        """Random starts near the model's initial point, then the whitened one."""
-        dim = self.layout.size
-        starts = []
-        first = None
-        for k in range(restarts):
-            location = self._finite_start(initial, jax.random.fold_in(self._jitter_key, k))
-            first = location if first is None else first
-            key = jax.random.fold_in(self._init_key, k)
-            starts.append(self._state(key, location, _STARTING_SCALE, np.zeros(dim), np.ones(dim)))
-        if self._whitens() and first is not None:
-            whitening = whiten(self.engine.derivatives, first, self.everything)
-            if whitening is not None:
-                key = jax.random.fold_in(self._init_key, restarts)
-                starts.append(self._state(key, np.zeros(dim), _STARTING_SCALE, whitening.shift, whitening.scale))
-        return starts
-
-    def _finite_start(self, initial: np.ndarray, key: Any) -> np.ndarray:
-        zero = jnp.zeros(initial.shape, jnp.result_type(float))
-        for attempt in range(20):
-            spread = self._jitter(initial)
-            noise = np.asarray(jax.random.normal(jax.random.fold_in(key, attempt), initial.shape))
-            z = initial + spread * noise / (1 + attempt // 4)
-            value, gradient, _ = self.engine.derivatives(jnp.asarray(z, zero.dtype), zero, self.everything)
-            if np.isfinite(value) and np.all(np.isfinite(gradient)):
-                return z
-        raise NonFiniteError(self._explain_non_finite(initial))
-
-    def _jitter(self, initial: np.ndarray) -> np.ndarray:
-        """Where a variable starts as a constant array its entries must part (hidden units would stay equal)."""
-        spread = np.empty_like(initial)
-        for at in self.layout.slices.values():
-            values = initial[at]
-            spread[at] = 0.5 if values.size == 0 or np.ptp(values) == 0 else 0.1
-        return spread
-
-    def _explain_non_finite(self, initial: np.ndarray) -> str:
-        z = jnp.asarray(initial, jnp.result_type(float))
-        terms = self.target.named_terms(z, self.target.as_arrays(dict(self._plain_data())))
-        bad = [f"{name} ({float(value)})" for name, value in terms.items() if not np.isfinite(value)]
-        which = ", ".join(bad) if bad else "its gradient, though every term is finite"
-        return (
-            "the log density is not finite at the model's initial point nor at 20 points around it. "
-            f"Not finite there: {which}. Look for observations outside the support of their distribution, a scale of "
-            "zero, or give the variable another initval."
-        )
-
-    def _plain_data(self) -> dict[str, np.ndarray]:
-        return {name: np.asarray(value) for name, value in unpack(self.data).items()}
+def _null_elbo(target: AbstractTarget, values: Mapping[str, np.ndarray]) -> float | None:
+    """Evidence of the best prediction that ignores all inputs, or None where outcomes are not known by slot."""
+    if not isinstance(target, AbstractRowTarget) or not target.observed:
+        return None
+    total = 0.0
+    for name, observed in target.observed.items():
+        if observed.slot is None or observed.slot not in values:
+            return None
+        total += null_elbo(values[observed.slot], observed.kind, target.num_rows[name])
+    return total
 
 
 # ---- checks of arguments, before any work

@@ -45,7 +45,7 @@ def choose(requested: str | None, *, network: bool) -> bool:
     return requested == "float64"
 
 
-def is_network(function: Callable, z: jax.Array, data: Data) -> bool:
+def is_network(function: Callable, z: jax.Array | jax.ShapeDtypeStruct, data: Data) -> bool:
     """Whether ``function(z, data)`` multiplies activations by weights (see the module's first lines).
 
     Only traced, never run. A matrix factorisation of the parameters rules a network out: such models need float64.
@@ -70,7 +70,7 @@ def is_network(function: Callable, z: jax.Array, data: Data) -> bool:
             if name in ("dot_general", "conv_general_dilated"):
                 left, right = inputs
                 both = _PARAMETERS | _DATA
-                found |= (left == both and right & _PARAMETERS) or (right == both and left & _PARAMETERS) or False
+                found |= (left == both and right & _PARAMETERS) or (right == both and left & _PARAMETERS)
             factorises |= name in _FACTORISATIONS and bool(union & _PARAMETERS)
             outputs = [union] * len(equation.outvars)
             for inner in _inner_jaxprs(equation):

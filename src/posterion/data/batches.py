@@ -123,7 +123,7 @@ class RandomRows(AbstractBatches):
             indices[filled : filled + count] = steps[:count]
             counts[filled : filled + count] = real.reshape(-1)[position:][:count]
             filled, step = filled + count, step + count
-        return jnp.asarray(indices), jnp.asarray(counts)
+        return indices, counts
 
 
 def _all_rows(data: Data, index: PyTree) -> Batch:

@@ -114,9 +114,10 @@ class ADVI:
             )
             return state._replace(params=params, optimiser=memory), Info(loss, finite)
 
-        def evaluate(state: ADVIState, noise: PyTree, batch: Batch) -> Float[Array, " draws"]:
+        def evaluate(state: ADVIState, noise: PyTree, batch: Batch) -> tuple[Float[Array, " draws"], PyTree]:
             # One draw at a time: the memory of a draw times the rows, and as fast as vmap on a processor.
-            return jax.lax.map(lambda one: integrand(state, state.params, one, batch), noise)
+            values = jax.lax.map(lambda one: integrand(state, state.params, one, batch), noise)
+            return values, family.affine(layout, state.params, state.shift, state.scale)
 
         def noise(key: Key, num_steps: int) -> PyTree:
             flat = family.noise(layout, key, num_steps * num_draws)
@@ -125,10 +126,9 @@ class ADVI:
         return Algorithm(
             noise=noise,
             step=step,
-            params=lambda state: family.affine(layout, state.params, state.shift, state.scale),
             restart=lambda state: state._replace(optimiser=direction.init(state.params)),
-            evaluation_noise=lambda seed, draws: _quasi_random(family, layout, seed, draws),
             evaluate=evaluate,
+            host_noise=lambda seed, draws, quasi: _host_noise(family, layout, seed, draws, quasi=quasi),
             noise_values_per_step=num_draws * _values_per_draw(family, layout),
         )
 
@@ -139,16 +139,17 @@ def _values_per_draw(family: AbstractFamily, layout: Layout) -> int:
     return sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(shapes))
 
 
-def _quasi_random(family: AbstractFamily, layout: Layout, seed: int, num_draws: int) -> PyTree:
-    """Noise of the family's form filled with scrambled Sobol normals: their means have a far smaller error."""
+def _host_noise(family: AbstractFamily, layout: Layout, seed: int, num_draws: int, *, quasi: bool) -> PyTree:
+    """Standard normals of the family's form: independent, or scrambled Sobol points through the normal quantile."""
     shapes = jax.eval_shape(lambda key: family.noise(layout, key, num_draws), jax.random.key(0))
     leaves, tree = jax.tree.flatten(shapes)
     sizes = [int(np.prod(leaf.shape[1:])) for leaf in leaves]
-    dimension = sum(sizes)
-    if dimension > qmc.Sobol.MAXDIM:
-        return family.noise(layout, jax.random.key(seed), num_draws)
-    uniform = qmc.Sobol(dimension, scramble=True, rng=np.random.default_rng(seed)).random(num_draws)
-    normal = ndtri(np.clip(uniform, 1e-10, 1 - 1e-10))
+    dimension, random = sum(sizes), np.random.default_rng(seed)
+    if quasi and dimension <= qmc.Sobol.MAXDIM:
+        uniform = qmc.Sobol(dimension, scramble=True, rng=random).random(num_draws)
+        normal = ndtri(np.clip(uniform, 1e-10, 1 - 1e-10))
+    else:
+        normal = random.standard_normal((num_draws, dimension))
     cuts = np.split(normal, np.cumsum(sizes)[:-1], axis=1)
-    filled = [jnp.asarray(cut.reshape(leaf.shape).astype(leaf.dtype)) for cut, leaf in zip(cuts, leaves, strict=True)]
+    filled = [cut.reshape(leaf.shape).astype(leaf.dtype) for cut, leaf in zip(cuts, leaves, strict=True)]
     return jax.tree.unflatten(tree, filled)

@@ -35,22 +35,21 @@ class Algorithm(NamedTuple):
         ``(key, num_steps) -> noise`` stacked along the first axis, one entry per step.
     step
         ``(noise, state, batch, rate) -> (state, info)``; ``rate`` is the step size now.
-    params
-        ``state -> params`` of the family.
     restart
-        ``state -> state`` with the optimiser's memory cleared, for the next round.
-    evaluation_noise
-        ``(key, num_draws) -> noise`` of fresh quasi-random draws to compare two states on (host function).
+        ``state -> state`` with the optimiser's memory cleared; every round begins so.
     evaluate
-        ``(state, noise, batch) -> (draws,)`` values of log p - log q; their mean is the ELBO.
+        ``(state, noise, batch) -> (values, params)``: per draw log p - log q, whose mean is the ELBO, and the family's
+        parameters in the units of ``z``.
+    host_noise
+        ``(seed, num_draws, quasi) -> noise`` made by NumPy, for `evaluate`: independent, or quasi-random, which gives
+        means a far smaller error.
     noise_values_per_step
         How many random numbers a step takes, which decides the length of a block.
     """
 
     noise: Callable[[Key, int], PyTree]
     step: Callable[[PyTree, PyTree, Batch, Float[Array, ""]], tuple[PyTree, Info]]
-    params: Callable[[PyTree], PyTree]
     restart: Callable[[PyTree], PyTree]
-    evaluation_noise: Callable[[int, int], PyTree]
-    evaluate: Callable[[PyTree, PyTree, Batch], Float[Array, " draws"]]
+    evaluate: Callable[[PyTree, PyTree, Batch], tuple[Float[Array, " draws"], PyTree]]
+    host_noise: Callable[[int, int, bool], PyTree]
     noise_values_per_step: int

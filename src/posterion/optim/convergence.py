@@ -15,10 +15,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-import jax
 import numpy as np
 
-from posterion._typing import Key, PyTree
+from posterion._typing import PyTree
 from posterion.errors import OptionError
 from posterion.optim.algorithm import Algorithm
 from posterion.optim.loop import Loop, Round
@@ -124,12 +123,12 @@ class Comparer:
     """Compares states on fresh draws, a new set each time."""
 
     def __init__(self, algorithm: Algorithm, evaluate: Evaluate, seed: int, num_draws: int) -> None:
-        self._algorithm, self._evaluate, self._num_draws = algorithm, evaluate, num_draws
+        self._algorithm, self._evaluate, self.num_draws = algorithm, evaluate, num_draws
         self._seeds = iter(np.random.SeedSequence(seed).generate_state(4096))
 
     def __call__(self, states: Sequence[PyTree]) -> np.ndarray:
         """Values of log p - log q, shape (states, draws)."""
-        noise = self._algorithm.evaluation_noise(int(next(self._seeds)), self._num_draws)
+        noise = self._algorithm.host_noise(int(next(self._seeds)), self.num_draws, True)
         return np.stack([np.asarray(self._evaluate(state, noise), np.float64) for state in states])
 
     def best(self, states: Sequence[PyTree]) -> int:
@@ -138,10 +137,10 @@ class Comparer:
         return int(np.argmax(np.where(np.isfinite(elbo), elbo, -np.inf)))
 
 
-def run_fixed(loop: Loop, state: PyTree, compare: Comparer, key: Key, num_steps: int, peak: float) -> Outcome:
+def run_fixed(loop: Loop, state: PyTree, compare: Comparer, seed: int, num_steps: int, peak: float) -> Outcome:
     """Exactly ``num_steps`` steps along one cosine: the caller decides, nothing is compared but start and end."""
     before = state
-    round_ = loop.run(state, key, num_steps, peak, total=num_steps, note="Fitting")
+    round_ = loop.run(state, seed, num_steps, peak, total=num_steps, note="Fitting")
     status, sentence = _ended(round_, loop)
     if status is None:
         status, sentence = Status.FIXED_STEPS, f"took the {num_steps:,} steps that were asked for"
@@ -154,12 +153,14 @@ def run_fixed(loop: Loop, state: PyTree, compare: Comparer, key: Key, num_steps:
     return Outcome(round_.state, status, sentence, round_.losses)
 
 
-def run_rounds(loop: Loop, starts: Sequence[PyTree], compare: Comparer, key: Key, rule: Rounds, peak: float) -> Outcome:
+def run_rounds(
+    loop: Loop, starts: Sequence[PyTree], compare: Comparer, seed: int, rule: Rounds, peak: float
+) -> Outcome:
     """Tournament of the starts, then growing rounds from the best state until one gains too little."""
-    keys = iter(jax.random.split(key, len(starts) + 64))
+    seeds = (int(s) for s in np.random.SeedSequence(seed).generate_state(len(starts) + 64, np.uint32))
     finished: list[Round] = []
     for start in starts:
-        round_ = loop.run(start, next(keys), rule.first, peak, note="Trying starting points")
+        round_ = loop.run(start, next(seeds), rule.first, peak, note="Trying starting points")
         if round_.ended in ("interrupted", "callback"):
             done = [r.state for r in finished] + [round_.state]
             status, sentence = _ended(round_, loop)
@@ -179,7 +180,7 @@ def run_rounds(loop: Loop, starts: Sequence[PyTree], compare: Comparer, key: Key
             last = f"; the last round still gained {comparisons[-1].gain:.2g} nats" if comparisons else ""
             sentence = f"stopped at the limit of {rule.max_steps:,} steps before converging{last}"
             return Outcome(state, Status.MAX_STEPS, sentence, np.concatenate(path), comparisons)
-        round_ = loop.run(loop.algorithm.restart(state), next(keys), length, peak, note="Fitting")
+        round_ = loop.run(state, next(seeds), length, peak, note="Fitting")
         path.append(round_.losses)
         on_path += round_.steps
         try:

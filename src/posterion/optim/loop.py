@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from posterion._typing import Batch, Data, Key, PyTree
+from posterion._typing import Array, Batch, Data, PyTree
 from posterion.optim.algorithm import Algorithm
 from posterion.optim.progress import ProgressReporter
 
@@ -35,9 +35,11 @@ class BatchStream(Protocol):
 
     def window(self, first_step: int, num_steps: int, capacity: int) -> PyTree:
         """Indices for a window of steps."""
+        ...
 
-    def select(self, data: Data, index: PyTree) -> Batch:
+    def select(self, data: Data, index: PyTree, /) -> Batch:
         """The batch of one step."""
+        ...
 
 
 @runtime_checkable
@@ -58,23 +60,38 @@ class Progress:
         Steps done in the whole fit.
     losses
         Their negative ELBO estimates, in nats.
-    params
-        The family's parameters now (call it: copies to the host only then).
+    state
+        The algorithm's state now, on the device.
     """
 
     step: int
     losses: np.ndarray
-    params: Callable[[], PyTree]
+    state: PyTree
 
 
 class Chunk(NamedTuple):
-    """Arguments of the compiled program that say which steps to take."""
+    """Arguments of the compiled program that say which steps to take; NumPy, so that calling it computes nothing else.
 
-    key: Key
-    first: jax.Array
-    count: jax.Array
-    length: jax.Array
-    peak: jax.Array
+    Parameters
+    ----------
+    key_data
+        Raw key of the round's noise.
+    first, count, length
+        The chunk takes ``count`` of the round's ``length`` steps from ``first`` on (a multiple of the block length).
+    peak
+        Largest step size of the round.
+    """
+
+    key_data: np.ndarray | Array
+    first: np.ndarray | Array
+    count: np.ndarray | Array
+    length: np.ndarray | Array
+    peak: np.ndarray | Array
+
+
+def key_data_of(seed: int) -> np.ndarray:
+    """Raw key from a seed, made on the host: two 32-bit words of a seed sequence."""
+    return np.random.SeedSequence(seed).generate_state(2, np.uint32)
 
 
 def block_length(algorithm: Algorithm) -> int:
@@ -91,16 +108,19 @@ def chunk_capacity(algorithm: Algorithm, stream: BatchStream) -> int:
 def advance(algorithm: Algorithm, stream: BatchStream) -> Callable:
     """The function to compile: ``(state, chunk, data, indices) -> (state, losses, skipped)``.
 
-    Rates follow one cosine from ``chunk.peak`` to zero over ``chunk.length`` steps, of which this chunk takes ``count``
-    from ``first`` on (a multiple of the block length).
+    Rates follow one cosine from ``chunk.peak`` to zero over the round. A round's first chunk clears the optimiser's
+    memory.
     """
     block, capacity, select = block_length(algorithm), chunk_capacity(algorithm, stream), stream.select
 
     def run(state: PyTree, chunk: Chunk, data: Data, indices: PyTree) -> tuple[PyTree, jax.Array, jax.Array]:
         float_type = jnp.result_type(float)
+        key = jax.random.wrap_key_data(chunk.key_data)
+        fresh = algorithm.restart(state)
+        state = jax.tree.map(lambda new, old: jnp.where(chunk.first == 0, new, old), fresh, state)
 
         def one_block(b: jax.Array, carry: tuple) -> tuple:
-            noise = algorithm.noise(jax.random.fold_in(chunk.key, chunk.first // block + b), block)
+            noise = algorithm.noise(jax.random.fold_in(key, chunk.first // block + b), block)
 
             def one_step(i: jax.Array, carry: tuple) -> tuple:
                 state, losses, skipped = carry
@@ -160,16 +180,18 @@ class Loop:
         """Negative ELBO estimates of all steps so far, in nats."""
         return np.concatenate(self._losses) if self._losses else np.empty(0)
 
-    def first_arguments(self, state: PyTree, key: Key) -> tuple:
+    def first_arguments(self, state: PyTree) -> tuple:
         """Arguments of the shapes the program is called with, to compile for."""
-        return state, self._chunk(key, 0, 1, 1, 0.0), self._stream.data, self._stream.window(0, 1, self._capacity)
+        return state, self._chunk(0, 0, 1, 1, 0.0), self._stream.data, self._stream.window(0, 1, self._capacity)
 
-    def _chunk(self, key: Key, first: int, count: int, length: int, peak: float) -> Chunk:
-        whole = lambda x: jnp.asarray(x, jnp.int32)
-        return Chunk(key, whole(first), whole(count), whole(length), jnp.asarray(peak, jnp.result_type(float)))
+    def _chunk(self, seed: int, first: int, count: int, length: int, peak: float) -> Chunk:
+        whole = lambda x: np.asarray(x, np.int32)
+        return Chunk(
+            key_data_of(seed), whole(first), whole(count), whole(length), np.asarray(peak, jnp.result_type(float))
+        )
 
     def run(
-        self, state: PyTree, key: Key, num_steps: int, peak: float, *, total: int | None = None, note: str = ""
+        self, state: PyTree, seed: int, num_steps: int, peak: float, *, total: int | None = None, note: str = ""
     ) -> "Round":
         """Take ``num_steps`` steps with rates falling from ``peak`` to zero along one cosine.
 
@@ -186,7 +208,7 @@ class Loop:
                 indices = self._stream.window(self.steps, count, self._capacity)
                 begin = time.perf_counter()
                 new_state, losses, new_skipped = self._program(
-                    state, self._chunk(key, done, count, num_steps, peak), self._stream.data, indices
+                    state, self._chunk(seed, done, count, num_steps, peak), self._stream.data, indices
                 )
                 losses, new_skipped = np.asarray(losses)[:count].copy(), int(new_skipped)
                 seconds = time.perf_counter() - begin
@@ -215,7 +237,7 @@ class Loop:
         return min(blocks * self._block, remaining)
 
     def _call_back(self, state: PyTree) -> str:
-        view = Progress(self.steps, self.losses, lambda: jax.device_get(self.algorithm.params(state)))
+        view = Progress(self.steps, self.losses, state)
         try:
             for callback in self._callbacks:
                 callback(view)

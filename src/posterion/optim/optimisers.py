@@ -1,4 +1,4 @@
-"""Optimisers by object or by name. By default Adam without a rate of its own: the schedule of the loop gives the rate."""
+"""Optimisers by object or by name. By default Adam without a rate of its own: the loop has a schedule of rates."""
 
 import inspect
 

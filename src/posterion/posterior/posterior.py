@@ -12,9 +12,9 @@ from jaxtyping import Float
 
 from posterion._typing import PyTree
 from posterion.diagnostics.verdict import Verdict, judge
-from posterion.errors import DataError, OptionError
+from posterion.errors import DataError, OptionError, UnsupportedModelError
 from posterion.families import AbstractFamily
-from posterion.posterior.datatree import constrained_draws, to_datatree
+from posterion.posterior.datatree import constrained_draws, data_groups, to_datatree
 from posterion.posterior.record import FitRecord
 from posterion.predictive import Prediction, predict
 from posterion.target import AbstractRowTarget, AbstractTarget, Layout
@@ -114,12 +114,13 @@ class Posterior:
         """
         z = self.sample_unconstrained(draws, random_seed)
         values = constrained_draws(self.target, z, self._data_or_empty(), x64=self.record.x64)
-        observed, constant = self._data_groups()
+        observed, constant, dims = data_groups(self.target, self._data or {})
         return to_datatree(
             values,
             self.layout,
             observed_data=observed,
             constant_data=constant,
+            dims=dims,
             attrs={"inference_library": "posterion", "method": self.record.method, "random_seed": self.random_seed},
         )
 
@@ -146,8 +147,6 @@ class Posterior:
             If the model has no rows to predict.
         """
         if not isinstance(self.target, AbstractRowTarget):
-            from posterion.errors import UnsupportedModelError
-
             raise UnsupportedModelError("this model gives only a density: it has no observed rows to predict")
         if data is None:
             if self._data is None:
@@ -166,6 +165,8 @@ class Posterior:
             is_network=self.record.is_network,
             skipped_steps=self.record.skipped_steps,
             steps=self.record.steps,
+            losses=self.record.losses,
+            null_elbo=self.record.null_elbo,
         )
 
     def diagnose(self) -> Verdict:
@@ -228,12 +229,6 @@ class Posterior:
 
     def _data_or_empty(self) -> dict[str, np.ndarray]:
         return self.target.data if self._data is None else self._data
-
-    def _data_groups(self) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-        observed, constant = {}, {}
-        for name, value in self._data_or_empty().items():
-            (observed if self.target.slots[name].only_observed else constant)[name] = value
-        return observed, constant
 
 
 def _whole(name: str, value: int) -> int:

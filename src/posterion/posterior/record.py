@@ -53,6 +53,8 @@ class FitRecord:
         Of the mini-batches; None for all rows at once.
     is_network
         Whether the model multiplies activations by weights.
+    null_elbo
+        Evidence in nats of the best prediction that ignores the inputs, where that means something.
     notes
         What was recognised in the model.
     losses
@@ -73,6 +75,7 @@ class FitRecord:
     rows_per_step: int | None = None
     num_rows: int | None = None
     is_network: bool = False
+    null_elbo: float | None = None
     notes: tuple[str, ...] = ()
     losses: Float[np.ndarray, " steps"] = field(default_factory=lambda: np.empty(0), repr=False, compare=False)
     comparisons: tuple[Comparison, ...] = ()

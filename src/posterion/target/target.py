@@ -150,8 +150,12 @@ class AbstractTarget(abc.ABC):
         """All free variables on their own scale, and all deterministics, by name."""
 
     @abc.abstractmethod
-    def initial_point(self, key: Key) -> np.ndarray:
-        """A starting ``z`` (float64), honouring what the model says of its starting values; not jittered."""
+    def initial_point(self, seed: int) -> np.ndarray:
+        """A starting ``z`` (float64), honouring what the model says of its starting values; not jittered.
+
+        ``seed`` matters only where the model asks for random starting values. Made on the host: a JAX operation
+        outside a compiled program would cost a compilation of its own.
+        """
 
     def named_terms(self, z: Float[Array, " dim"], data: Data) -> dict[str, Float[Array, ""]]:
         """The log density by the name of the variable it comes from, for messages about non-finite values."""

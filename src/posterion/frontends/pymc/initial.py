@@ -2,10 +2,8 @@
 
 from collections.abc import Mapping
 
-import jax
 import numpy as np
 
-from posterion._typing import Key
 from posterion.frontends.pymc.foreign import (
     PYTHON_MODE,
     as_plain,
@@ -43,14 +41,14 @@ class InitialPoint:
         self._names = [v.name for v in model.free_RVs]
         self._function = None
 
-    def __call__(self, key: Key) -> dict[str, np.ndarray]:
-        """Values by the free variables' names; ``key`` matters where the model asks for a draw from the prior."""
+    def __call__(self, seed: int) -> dict[str, np.ndarray]:
+        """Values by the free variables' names; ``seed`` matters where the model asks for a draw from the prior."""
         with graph_lock:
             if self._function is None:
                 self._function = pytensor.function([], self._expressions, mode=PYTHON_MODE)
             generators = find_rng_nodes(self._function.maker.fgraph.outputs)
             if generators:
-                reseed_rngs(generators, [int(n) for n in np.asarray(jax.random.key_data(key)).ravel()])
+                reseed_rngs(generators, seed)
             return dict(zip(self._names, self._function(), strict=True))
 
 

@@ -200,8 +200,8 @@ class PyMCTarget(AbstractRowTarget):
     def data(self) -> dict[str, np.ndarray]:
         return {name: a for name, a in self._shared.data().items() if name in self.slots}
 
-    def initial_point(self, key: Key) -> np.ndarray:
-        return flat(self._shared.initial_point(key))
+    def initial_point(self, seed: int) -> np.ndarray:
+        return flat(self._shared.initial_point(seed))
 
     def constrain(self, z: Float[Array, " dim"], data: Data) -> dict[str, Array]:
         return self._functions("constrain", z, data)
@@ -274,7 +274,7 @@ class PyMCTarget(AbstractRowTarget):
                 f"The model's rows cannot be cut into batches: {group.obstacle}. "
                 "Give arrays with one entry per row as pm.Data with the rows' dim, or fit without batch_size."
             )
-        start = self._shared.initial_point(jax.random.key(0))
+        start = self._shared.initial_point(0)
         noise = np.random.default_rng(0)
         values = {name: v + 0.1 * noise.standard_normal(np.shape(v)) for name, v in start.items()}
         check_rows(self._shared.graph, group, self._shared.data(), values)
