@@ -46,6 +46,7 @@ class LoadedTarget(AbstractRowTarget):
 
     def __init__(self, arrays: Mapping[str, np.ndarray], description: Mapping[str, Any]) -> None:
         self._description = description
+        self.arrays, self.description = dict(arrays), dict(description)  # to be saved again
         self._orders = {name: tuple(order) for name, order in description["orders"].items()}
         self._kept = {
             name.removeprefix("target/data/"): values
@@ -123,7 +124,7 @@ class LoadedTarget(AbstractRowTarget):
         values = self._functions["constrain"].call(z, {name: data[name] for name in slots})
         return {name: values[name] for name in self._description["constrained"]}  # JAX sorts names
 
-    def initial_point(self, key: Key) -> np.ndarray:
+    def initial_point(self, seed: int) -> np.ndarray:
         raise UnsupportedModelError("a loaded posterior cannot be fitted again; fit the model itself")
 
     def row_plan(self, over: str | None = None) -> RowPlan:

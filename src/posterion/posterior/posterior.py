@@ -11,6 +11,7 @@ import xarray as xr
 from jaxtyping import Float
 
 from posterion._typing import PyTree
+from posterion.compilation.cache import Program
 from posterion.diagnostics.verdict import Verdict, judge
 from posterion.errors import DataError, OptionError, UnsupportedModelError
 from posterion.families import AbstractFamily
@@ -113,7 +114,7 @@ class Posterior:
             included; ``observed_data`` and ``constant_data`` where the data are at hand.
         """
         z = self.sample_unconstrained(draws, random_seed)
-        values = constrained_draws(self.target, z, self._data_or_empty(), x64=self.record.x64)
+        values = constrained_draws(self.target, z, self.fitted_data, x64=self.record.x64)
         observed, constant, dims = data_groups(self.target, self._data or {})
         return to_datatree(
             values,
@@ -218,17 +219,22 @@ class Posterior:
 
     # ---- pieces
     def _key(self, purpose: str, random_seed: int | None) -> jax.Array:
-        root = jax.random.key(self.random_seed if random_seed is None else random_seed)
-        # 100 keeps clear of the keys a fit splits from the same seed.
-        return jax.random.fold_in(root, 100 + _PURPOSES.index(purpose))
+        seed = self.random_seed if random_seed is None else random_seed
+        words = np.random.SeedSequence([int(seed), 100 + _PURPOSES.index(purpose)]).generate_state(2, np.uint32)
+        return jax.random.wrap_key_data(words)
 
     def _draws(self, draws: int, purpose: str, random_seed: int | None) -> Float[np.ndarray, "draws dim"]:
         with jax.enable_x64(self.record.x64):
-            key = self._key(purpose, random_seed)
-            return np.asarray(self.family.sample(self.layout, self.params, key, draws))
+            sampler = self.target.compiled.setdefault(
+                ("sample", self.family, draws),
+                Program(lambda params, key: self.family.sample(self.layout, params, key, draws)),
+            )
+            return np.asarray(sampler(self.params, self._key(purpose, random_seed)))
 
-    def _data_or_empty(self) -> dict[str, np.ndarray]:
-        return self.target.data if self._data is None else self._data
+    @property
+    def fitted_data(self) -> dict[str, np.ndarray]:
+        """The data it was fitted to, by slot; of a loaded posterior only what its functions cannot do without."""
+        return dict(self.target.data) if self._data is None else dict(self._data)
 
 
 def _whole(name: str, value: int) -> int:

@@ -111,7 +111,7 @@ def unpack(tree: PyTree) -> PyTree:
     return jax.tree.map(lambda leaf: leaf.value if is_packed(leaf) else leaf, tree, is_leaf=is_packed)
 
 
-def take_rows(leaf: ArrayLike | Packed, indices: Array, axis: int = 0) -> Array | Packed:
+def take_rows(leaf: ArrayLike | Packed, indices: ArrayLike, axis: int = 0) -> Array | Packed:
     """Rows ``indices`` of an array along ``axis``; a `Packed` leaf stays packed.
 
     Works inside ``jit`` and ``scan``.

@@ -1,0 +1,108 @@
+"""Saving a posterior and loading it: parameters, record, and the exported functions that predict without the model."""
+
+import dataclasses
+from collections.abc import Callable
+from os import PathLike
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from posterion._typing import PyTree
+from posterion.errors import PosteriorFileError, UnsupportedModelError
+from posterion.families import AbstractFamily
+from posterion.families.describe import from_plain, to_plain
+from posterion.posterior import store
+from posterion.posterior.export import export_target
+from posterion.posterior.exported import LoadedTarget
+from posterion.posterior.record import Comparison, FitRecord
+from posterion.target import AbstractRowTarget, AbstractTarget, Layout
+
+if TYPE_CHECKING:
+    from posterion.posterior.posterior import Posterior
+
+
+def save(posterior: "Posterior", path: str | PathLike) -> None:
+    """Write a posterior to one file; see `Posterior.save`."""
+    leaves = jax.tree.leaves(jax.device_get(posterior.params))
+    arrays = {f"params/{k}": np.asarray(leaf) for k, leaf in enumerate(leaves)}
+    arrays["log_weights"] = np.asarray(posterior.log_weights)
+    arrays["losses"] = np.asarray(posterior.record.losses)
+    functions, target = _functions_of(posterior)
+    record = {f.name: getattr(posterior.record, f.name) for f in dataclasses.fields(FitRecord) if f.name != "losses"}
+    record["comparisons"] = [dataclasses.asdict(c) for c in posterior.record.comparisons]
+    description = {"family": to_plain(posterior.family), "record": record, "target": target}
+    store.write(path, arrays | functions, description)
+
+
+def load(path: str | PathLike, *, bind: Callable[[], AbstractTarget] | None = None) -> "Posterior":
+    """Read a posterior that `Posterior.save` wrote.
+
+    Parameters
+    ----------
+    path
+        The file.
+    bind
+        Gives the target of the model the posterior was fitted to: its functions then come from the model and not from
+        the file, which is the way on when the exported functions have outlived the versions of JAX that read them.
+
+    Raises
+    ------
+    PosteriorFileError
+        If the file is not a saved posterior, is damaged, was written by a newer version, or does not fit the model.
+    """
+    from posterion.posterior.posterior import Posterior
+
+    arrays, description = store.read(path)
+    family = from_plain(description["family"])
+    record = FitRecord(
+        **{
+            **description["record"],
+            "notes": tuple(description["record"]["notes"]),
+            "comparisons": tuple(Comparison(**c) for c in description["record"]["comparisons"]),
+            "losses": arrays["losses"],
+        }
+    )
+    if bind is None:
+        functions = {name: value for name, value in arrays.items() if name.startswith("target/")}
+        target: AbstractTarget = LoadedTarget(functions, description["target"])
+        data = None
+    else:
+        target = bind()
+        data = dict(target.data)
+        _check_same_variables(target.layout, description["target"], path)
+    params = _params(family, target.layout, arrays, x64=record.x64)
+    return Posterior(target, family, params, record, arrays["log_weights"], data=data)
+
+
+def _functions_of(posterior: "Posterior") -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    target = posterior.target
+    if isinstance(target, LoadedTarget):  # a loaded posterior saves what it was loaded from
+        return dict(target.arrays), dict(target.description)
+    if not isinstance(target, AbstractRowTarget):
+        raise UnsupportedModelError("this model gives only a density: its posterior cannot be saved yet")
+    return export_target(target, x64=posterior.record.x64, example_data=posterior.fitted_data)
+
+
+def _params(family: AbstractFamily, layout: Layout, arrays: dict[str, np.ndarray], *, x64: bool) -> PyTree:
+    with jax.enable_x64(x64):
+        zero = jnp.zeros(layout.size)
+        shapes = jax.eval_shape(lambda z: family.init(layout, z, jax.random.key(0)), zero)
+    expected, tree = jax.tree.flatten(shapes)
+    leaves = [arrays.get(f"params/{k}") for k in range(len(expected))]
+    for leaf, shape in zip(leaves, expected, strict=True):
+        if leaf is None or leaf.shape != shape.shape:
+            found = "nothing" if leaf is None else f"shape {leaf.shape}"
+            raise PosteriorFileError(f"the file's parameters do not fit: expected shape {shape.shape}, found {found}")
+    return jax.tree.unflatten(tree, leaves)
+
+
+def _check_same_variables(layout: Layout, description: dict[str, Any], path: str | PathLike) -> None:
+    saved = {v["name"]: tuple(v["shape"]) for v in description["layout"]["variables"]}
+    found = {v.name: v.shape for v in layout.variables}
+    if list(saved.items()) != list(found.items()):
+        raise PosteriorFileError(
+            f"the model is not the one {path} was fitted to: the file has the variables {saved}, the model {found} "
+            "(names, unconstrained shapes and their order must agree)"
+        )
