@@ -5,6 +5,7 @@ primitive then gets its operands in natural order, which is always right.
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from math import prod
 
 from jax import lax
@@ -55,9 +56,8 @@ def elementwise(equation: Equation, operands: Sequence[Value]) -> list[Value] | 
     if any(len(operand.shape) not in (0, rank) for operand in operands):
         return None
 
-    def make(order: Order) -> Operand:
-        return evaluate(equation, [x.in_order(order) if len(x.shape) == rank else x.natural for x in operands])[0]
-
+    arrays = lambda order: [x.in_order(order) if len(x.shape) == rank else x.natural for x in operands]
+    make = lambda order: evaluate(equation, arrays(order))[0]
     order = common_order(operands, rank)
     if order is None:
         if rank and all(operand.order is None for operand in operands if len(operand.shape) == rank):
@@ -100,12 +100,7 @@ def broadcast_in_dim(equation: Equation, operands: Sequence[Value]) -> list[Valu
     (x,) = operands
     shape, axes = equation.outvars[0].aval.shape, equation.params["broadcast_dimensions"]
 
-    def make(order: Order) -> Operand:
-        source = tuple(sorted(range(len(axes)), key=lambda axis: order.index(axes[axis])))
-        return lax.broadcast_in_dim(
-            x.in_order(source), [shape[axis] for axis in order], [order.index(axes[axis]) for axis in source]
-        )
-
+    make = partial(_broadcast, x, shape, axes)
     if x.votes:
         if prod(x.shape) == prod(shape) and (result := reshaped(x, shape)) is not None:
             return [result]
@@ -115,15 +110,20 @@ def broadcast_in_dim(equation: Equation, operands: Sequence[Value]) -> list[Valu
     return [on_demand(make, shape, operands)]
 
 
+def _broadcast(x: Value, shape: tuple[int, ...], axes: tuple[int, ...], order: Order) -> Operand:
+    """``x`` with its axes at ``axes`` of ``shape``, all of it in an order."""
+    source = tuple(sorted(range(len(axes)), key=lambda axis: order.index(axes[axis])))
+    places = [order.index(axes[axis]) for axis in source]
+    return lax.broadcast_in_dim(x.in_order(source), [shape[axis] for axis in order], places)
+
+
 def iota(equation: Equation, operands: Sequence[Value]) -> list[Value] | None:
     """Made on demand."""
     if operands:
         return None  # dynamic shapes
     shape, params = equation.outvars[0].aval.shape, equation.params
-
-    def make(order: Order) -> Operand:
-        return lax.broadcasted_iota(params["dtype"], [shape[axis] for axis in order], order.index(params["dimension"]))
-
+    place = lambda order: order.index(params["dimension"])
+    make = lambda order: lax.broadcasted_iota(params["dtype"], [shape[axis] for axis in order], place(order))
     return [on_demand(make, shape)]
 
 

@@ -7,6 +7,7 @@ follows whatever it is combined with.
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from math import prod
 
 import numpy as np
@@ -64,8 +65,8 @@ class Value:
 
     @property
     def is_moved(self) -> bool:
-        """True if it is held in an order that is not the natural one."""
-        return self.held_order != natural_order(self.shape)
+        """True if its numbers lie in another order than the natural one."""
+        return self.votes and not _same_numbers(self.shape, self.held_order, natural_order(self.shape))
 
     @property
     def votes(self) -> bool:
@@ -84,15 +85,21 @@ def held(stored: Operand, order: Sequence[int] | None = None) -> Value:
     held_order = natural_order(stored_shape) if order is None else tuple(order)
     shape = tuple(stored_shape[held_order.index(axis)] for axis in range(len(held_order)))
 
-    def make(wanted: Order) -> Operand:
-        if wanted == held_order:
-            return stored
-        long_axes = [axis for axis in wanted if shape[axis] != 1]
-        if long_axes == [axis for axis in held_order if shape[axis] != 1]:
-            return lax.reshape(stored, [shape[axis] for axis in wanted])  # only axes of length 1 move: no number does
-        return lax.transpose(stored, [held_order.index(axis) for axis in wanted])
+    return Value(partial(_transposed, stored, shape, held_order), shape, held_order)
 
-    return Value(make, shape, held_order)
+
+def _transposed(stored: Operand, shape: tuple[int, ...], order: Order, wanted: Order) -> Operand:
+    """What is held in ``order``, in the order ``wanted``."""
+    if wanted == order:
+        return stored
+    if _same_numbers(shape, order, wanted):
+        return lax.reshape(stored, [shape[axis] for axis in wanted])
+    return lax.transpose(stored, [order.index(axis) for axis in wanted])
+
+
+def _same_numbers(shape: tuple[int, ...], one: Order, other: Order) -> bool:
+    """True if two orders differ only in where axes of length 1 stand: no number moves between them."""
+    return [axis for axis in one if shape[axis] != 1] == [axis for axis in other if shape[axis] != 1]
 
 
 def on_demand(make: Callable[[Order], Operand], shape: Sequence[int], sources: Sequence[Value] = ()) -> Value:
@@ -145,10 +152,8 @@ def reshaped(value: Value, shape: Sequence[int]) -> Value | None:
         old_axis = {new[0]: old[0] for old, new in groups}
         old_units = [axis for axis, length in enumerate(value.shape) if length == 1]
 
-        def make(order: Order) -> Operand:
-            source = value.in_order((*old_units, *(old_axis[axis] for axis in order if axis in old_axis)))
-            return lax.reshape(source, [shape[axis] for axis in order])
-
+        source = lambda order: value.in_order((*old_units, *(old_axis[axis] for axis in order if axis in old_axis)))
+        make = lambda order: lax.reshape(source(order), [shape[axis] for axis in order])
         return on_demand(make, shape, [value])
     by_first_axis = {old[0]: (old, new) for old, new in groups}
     remaining = [axis for axis in value.order if value.shape[axis] != 1]
