@@ -5,6 +5,7 @@ simulation. `mean_and_variance` writes both as PyTensor expressions of the varia
 distributions (mixtures, hurdles, truncation, censoring) follow from their components.
 """
 
+import operator
 from functools import reduce, singledispatch
 from typing import Any, Literal, NamedTuple
 
@@ -13,16 +14,16 @@ import pytensor
 import pytensor.tensor as pt
 from pymc.distributions import continuous, discrete, multivariate
 from pymc.distributions.censored import CensoredRV
-from pymc.distributions.dist_math import log_diff_normal_cdf, normal_lcdf
+from pymc.distributions.dist_math import i0e, i1e, normal_lcdf
 from pymc.distributions.distribution import DiracDeltaRV, PartialObservedRV, SymbolicRandomVariable
 from pymc.distributions.mixture import MixtureRV, _HurdleRV
 from pymc.distributions.truncated import TruncatedRV
 from pymc.logprob.basic import logp
+from pymc.pytensorf import get_symbolic_rv_shapes
 from pymc.variational.minibatch_rv import MinibatchRandomVariable
-from pytensor.graph.basic import Constant, Variable
+from pytensor.graph.basic import Constant
 from pytensor.tensor.random import basic as ptr
 from pytensor.tensor.random.op import RandomVariable
-from pytensor.tensor.type_other import NoneTypeT
 from pytensor.tensor.variable import TensorVariable
 
 Kind = Literal["binary", "categorical", "numeric"]
@@ -60,15 +61,17 @@ def mean_and_variance(rv: TensorVariable) -> tuple[TensorVariable, TensorVariabl
     if node is None or not isinstance(node.op, RandomVariable | SymbolicRandomVariable):
         return None
     if isinstance(node.op, _COMPOSED):
-        pair, size = _composed_moments(node.op, rv, *node.inputs), None
+        pair = _composed_moments(node.op, rv, *node.inputs)
     else:
         # PyTensor types the literal 20 as int8, in which 20**2 overflows.
-        pair, size = _moments(node.op, rv, *map(_as_float, node.op.dist_params(node))), node.op.size_param(node)
+        pair = _moments(node.op, rv, *map(_as_float, node.op.dist_params(node)))
     if pair is None:
         return None
-    num_core = node.op.ndim_supp + isinstance(node.op, ptr.CategoricalRV)
-    mean, variance = pt.broadcast_arrays(*map(_as_float, pair))
-    return _resized(mean, size, num_core), _resized(variance, size, num_core)
+    shape = _shape_from_parents(rv)
+    mean, variance = map(_as_float, pair)
+    if isinstance(node.op, ptr.CategoricalRV):
+        shape = (*shape, mean.shape[-1])
+    return pt.broadcast_to(mean, shape), pt.broadcast_to(variance, shape)
 
 
 def kind_of(rv: TensorVariable) -> tuple[Kind, int | None]:
@@ -108,24 +111,23 @@ def _as_float(variable) -> TensorVariable:
     return pt.as_tensor(variable).astype(pytensor.config.floatX)
 
 
-def _resized(moment: TensorVariable, size: Variable | None, num_core: int) -> TensorVariable:
-    """Broadcast the batch axes of a moment to the variable's size; without one they follow from the parameters."""
-    if size is None or isinstance(size.type, NoneTypeT):
-        return moment
-    (num_batch,) = size.type.shape
-    core = [moment.shape[i] for i in range(moment.ndim - num_core, moment.ndim)]
-    return pt.broadcast_to(moment, (*(size[i] for i in range(num_batch)), *core))
+def _shape_from_parents(rv: TensorVariable) -> tuple:
+    """The shape of a random variable as expressions that do not contain the variable, nor any other draw."""
+    if None not in rv.type.shape:
+        return rv.type.shape
+    (shape,) = get_symbolic_rv_shapes([rv])
+    return tuple(shape[i] if length is None else length for i, length in enumerate(rv.type.shape))
 
 
 @singledispatch
 def _moments(op, rv, *parameters) -> _Pair | None:
-    """Mean and variance of ``rv``, whose Op is ``op``, from its parameters (as floats); they need not be broadcast."""
+    """Mean and variance of ``rv``, whose Op is ``op``, from its parameters (as floats); not yet broadcast."""
     return None
 
 
 @singledispatch
 def _composed_moments(op, rv, *inputs) -> _Pair | None:
-    """The same for distributions made of others, from the inputs of the node; shapes are already final."""
+    """The same for distributions made of others, from the inputs of the node."""
     return None
 
 
@@ -268,7 +270,7 @@ def _(op, rv, mu, lam, shift):
 @_moments.register(continuous.RiceRV)
 def _(op, rv, b, sigma):
     half = b**2 / 4
-    mean = np.sqrt(np.pi / 2) * ((1 + 2 * half) * pt.ive(0, half) + 2 * half * pt.ive(1, half))
+    mean = np.sqrt(np.pi / 2) * ((1 + 2 * half) * i0e(half) + 2 * half * i1e(half))
     return _Pair(sigma * mean, sigma**2 * (2 + b**2 - mean**2))
 
 
@@ -413,8 +415,8 @@ def _(op, rv, alpha, num_sticks):
 
 @_moments.register(multivariate.ZeroSumNormalRV)
 def _(op, rv, sigma, support_shape):
-    kept = pt.prod([1 - 1 / support_shape[i] for i in range(op.ndim_supp)])
-    return _Pair(pt.zeros_like(rv), pt.zeros_like(rv) + sigma**2 * kept)
+    kept = reduce(operator.mul, (1 - 1 / support_shape[i] for i in range(op.ndim_supp)))
+    return _Pair(0.0, sigma**2 * kept)
 
 
 # -------------------------------------------------------------------------------- composed distributions
@@ -443,17 +445,17 @@ def _mixture(op, rv, rng, weights, *components):
 
 @_moments.register(continuous.TruncatedNormalRV)
 def _(op, rv, mu, sigma, lower, upper):
-    a, b = (lower - mu) / sigma, (upper - mu) / sigma
-    log_mass = log_diff_normal_cdf(0.0, 1.0, b, a)
-
-    def hazard(t):
-        return pt.exp(-0.5 * t**2 - 0.5 * np.log(2 * np.pi) - log_mass)
-
-    def moment(t):
-        return pt.switch(pt.isinf(t), 0.0, pt.switch(pt.isinf(t), 0.0, t) * hazard(t))
-
-    shift = hazard(a) - hazard(b)
-    return _Pair(mu + sigma * shift, sigma**2 * (1 + moment(a) - moment(b) - shift**2))
+    # The interval is mirrored so that its nearer end is a, |a| <= b. With Z = Phi(b) - Phi(a) and the scaled
+    # complementary error function, phi(a) / Z = sqrt(2 / pi) / (erfcx(a / sqrt 2) - r erfcx(b / sqrt 2)) and
+    # phi(b) / Z = r phi(a) / Z for r = exp((a^2 - b^2) / 2) <= 1: nothing underflows, however far out the interval is.
+    left, right = (pt.clip((bound - mu) / sigma, -1e9, 1e9) for bound in (lower, upper))
+    mirrored = left + right < 0
+    a, b = pt.switch(mirrored, -right, left), pt.switch(mirrored, -left, right)
+    exponent = (a - b) * (a + b) / 2
+    near = np.sqrt(2 / np.pi) / (pt.erfcx(a / np.sqrt(2)) - pt.exp(exponent) * pt.erfcx(b / np.sqrt(2)))
+    shift = -pt.expm1(exponent) * near
+    variance = 1 + (a - b * pt.exp(exponent)) * near - shift**2
+    return _Pair(mu + sigma * pt.switch(mirrored, -shift, shift), sigma**2 * pt.maximum(variance, 0.0))
 
 
 @_composed_moments.register(TruncatedRV)
@@ -477,7 +479,7 @@ def _(op, rv, whole, missing):
     return None if pair is None else _Pair(pair[0][part], pair[1][part])
 
 
-def _is_constant(variable: TensorVariable, value: float) -> bool:
+def _is_constant(variable: TensorVariable, value: float | int) -> bool:
     return isinstance(variable, Constant) and bool(np.all(np.asarray(variable.data) == value))
 
 
@@ -501,4 +503,4 @@ def _(op, rv, base, lower, upper):
     second = (
         a_finite**2 * below + b_finite**2 * above + (1 - below - above) + a_finite * density(a) - b_finite * density(b)
     )
-    return _Pair(mu + sigma * first, sigma**2 * (second - first**2) * pt.ones_like(base))
+    return _Pair(mu + sigma * first, sigma**2 * (second - first**2))
