@@ -1,6 +1,6 @@
 """Picture of calibration: how often predictions came true, against how probable they were said to be."""
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from posterion.plots.style import CLASS_COLOURS, FAINT, INK, MUTED, axes_for, look
 
 
+@runtime_checkable
 class ReliabilityTable(Protocol):
     """Per bin of predicted probability, how often it came true, as `posterion.diagnostics.reliability` gives it."""
 
