@@ -12,11 +12,10 @@ References
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
-from posterion._typing import ArrayLike
 from posterion.errors import DataError, OptionError
 
 Binning = Literal["fixed", "equal_mass"]
@@ -57,21 +56,21 @@ class Reliability:
             return np.sqrt(self.probability * (1 - self.probability) / self.count)
 
 
-def accuracy(probabilities: ArrayLike, outcomes: ArrayLike) -> float:
+def accuracy(probabilities: Any, outcomes: Any) -> float:
     """Share of rows whose most probable label came true; for a binary outcome 1 is predicted from 0.5 upwards."""
     p, y = _checked(probabilities, outcomes)
     predicted = p >= 0.5 if p.ndim == 1 else np.argmax(p, axis=1)
     return float(np.mean(predicted == y))
 
 
-def log_score(probabilities: ArrayLike, outcomes: ArrayLike) -> float:
+def log_score(probabilities: Any, outcomes: Any) -> float:
     """Mean log probability of what came true, in nats; higher is better, 0 is perfect, -inf an excluded outcome."""
     p, y = _checked(probabilities, outcomes)
     with np.errstate(divide="ignore"):
         return float(np.mean(np.log(_of_outcome(p, y))))
 
 
-def brier_score(probabilities: ArrayLike, outcomes: ArrayLike) -> float:
+def brier_score(probabilities: Any, outcomes: Any) -> float:
     """Mean squared error of the probabilities; lower is better.
 
     For a binary outcome mean (p - y)^2, from 0 to 1. For K classes the sum over classes, mean sum_k (p_k - [y = k])^2,
@@ -84,9 +83,7 @@ def brier_score(probabilities: ArrayLike, outcomes: ArrayLike) -> float:
     return float(np.mean(np.sum((p - hot) ** 2, axis=1)))
 
 
-def reliability(
-    probabilities: ArrayLike, outcomes: ArrayLike, *, bins: int = 10, binning: Binning = "fixed"
-) -> Reliability:
+def reliability(probabilities: Any, outcomes: Any, *, bins: int = 10, binning: Binning = "fixed") -> Reliability:
     """Reliability table of a binary outcome's probability, or of the probability of the predicted class.
 
     Parameters
@@ -124,7 +121,7 @@ def reliability(
 
 
 def expected_calibration_error(
-    probabilities: ArrayLike, outcomes: ArrayLike, *, bins: int = 10, binning: Binning = "fixed"
+    probabilities: Any, outcomes: Any, *, bins: int = 10, binning: Binning = "fixed"
 ) -> float:
     """Mean over rows of |frequency - probability| in their bin of `reliability`; 0 is perfect.
 
@@ -137,7 +134,7 @@ def _of_outcome(p: np.ndarray, y: np.ndarray) -> np.ndarray:
     return np.where(y == 1, p, 1.0 - p) if p.ndim == 1 else np.take_along_axis(p, y[:, None].astype(int), axis=1)[:, 0]
 
 
-def _checked(probabilities: ArrayLike, outcomes: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+def _checked(probabilities: Any, outcomes: Any) -> tuple[np.ndarray, np.ndarray]:
     p, y = np.asarray(probabilities, np.float64), np.asarray(outcomes)
     if p.ndim not in (1, 2) or y.shape != p.shape[:1] or len(y) == 0:
         raise DataError(

@@ -16,11 +16,11 @@ References
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
-from posterion._typing import ArrayLike
 from posterion.diagnostics.psis import MINIMUM_DRAWS, khat_threshold, pareto_smooth
 
 _FAILED = ("diverged", "non_finite")
@@ -148,7 +148,7 @@ def judge(
     )
 
 
-def null_elbo(outcomes: ArrayLike, kind: str, num_rows: int | None = None) -> float:
+def null_elbo(outcomes: Any, kind: str, num_rows: int | None = None) -> float:
     """Approximate log evidence of the best prediction that ignores all inputs: one distribution for all rows.
 
     log p(y | maximum likelihood) - (k / 2) log N, the Bayesian information criterion's approximation with k free

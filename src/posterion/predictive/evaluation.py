@@ -228,9 +228,9 @@ class Evaluation:
         return accumulate
 
     def collect(
-        self, function: Callable, *, bytes_per_row: int, progress: Progress | None = None
-    ) -> Iterator[tuple[slice, dict[str, np.ndarray]]]:
-        """Values of ``function(target, z, data, key)`` for all draws, by blocks of rows.
+        self, function: Callable, *, bytes_per_row: int, draws_last: bool = False, progress: Progress | None = None
+    ) -> Iterator[dict[str, np.ndarray]]:
+        """Values of ``function(target, z, data, key)`` for all draws, one block of rows after the other.
 
         Parameters
         ----------
@@ -238,30 +238,30 @@ class Evaluation:
             Returns a dict of arrays, rows first. Its compiled form is kept, for functions equal to it.
         bytes_per_row
             Of one draw's output; decides how many rows are held at a time.
-
-        Yields
-        ------
-        tuple
-            The slice of rows and the values, (draws, rows, ...).
+        draws_last
+            Give (rows, ..., draws), contiguous, instead of (draws, rows, ...).
+        progress
+            Called with (done, all).
         """
-        sizes = self._affordable_sizes(bytes_per_row * len(self.draws))
-        blocks = self.blocks(sizes)
+        blocks = self.blocks(self._affordable_sizes(bytes_per_row * len(self.draws)))
         done, work = 0, len(self.draws) * len(blocks)
+        draw_axis, row_axis = (-1, 0) if draws_last else (0, 1)
         for number, block in enumerate(blocks):
+            pieces: list[dict[str, np.ndarray]] = []
             with self._precision():
-                program = self._program(("collect", function), lambda: self._make_collect(function))
+                program = self._program(
+                    ("collect", function, draws_last), lambda: self._make_collect(function, draws_last=draws_last)
+                )
                 data = self._device_data(block)
                 key = _block_key(self.key, 1, number)
-                pieces = []
                 for start, count, chunk in self._chunks():
                     values = jax.device_get(program(chunk, np.int32(start), key, data))
-                    kept = slice(None) if block is None else slice(0, block.num_rows)
-                    pieces.append({name: v[:count, kept] for name, v in values.items()})
+                    pieces.append({name: _first(v, count, draw_axis) for name, v in values.items()})
                     done += count
                     if progress is not None:
                         progress(done, work)
-            rows = slice(None) if block is None else slice(block.start, block.stop)
-            yield rows, {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}
+            whole = {name: np.concatenate([piece[name] for piece in pieces], axis=draw_axis) for name in pieces[0]}
+            yield {name: v if block is None else _first(v, block.num_rows, row_axis) for name, v in whole.items()}
 
     def _affordable_sizes(self, bytes_per_row: int) -> tuple[int, ...]:
         if self.num_rows is None:
@@ -273,14 +273,16 @@ class Evaluation:
             size //= 2
         return (size,)
 
-    def _make_collect(self, function: Callable) -> Callable:
+    def _make_collect(self, function: Callable, *, draws_last: bool) -> Callable:
         target = self.target
         minor = self.batch_minor(lambda z, data, key: function(target, z, data, key))
 
         def collect(chunk: Array, start: Array, key: Array, data: Data) -> dict[str, Array]:
             block_key = jax.random.wrap_key_data(key)
             keys = jax.vmap(lambda i: jax.random.fold_in(block_key, start + i))(jnp.arange(chunk.shape[0]))
-            return jax.lax.map(lambda pair: minor(pair[0], data, pair[1]), (chunk, keys))
+            values = jax.lax.map(lambda pair: minor(pair[0], data, pair[1]), (chunk, keys))
+            # Transposed here: XLA does it in tiles, NumPy jumps through memory and takes longer than the rest together.
+            return {name: jnp.moveaxis(v, 0, -1) if draws_last else v for name, v in values.items()}
 
         return collect
 
@@ -288,6 +290,12 @@ class Evaluation:
 def _block_key(key: Key, purpose: int, number: int) -> Array:
     """Key data for a block: apart for summaries (0) and collected draws (1), so that neither changes the other."""
     return jax.random.key_data(jax.random.fold_in(jax.random.fold_in(key, purpose), number))
+
+
+def _first(values: np.ndarray, count: int, axis: int) -> np.ndarray:
+    index = [slice(None)] * values.ndim
+    index[axis] = slice(count)
+    return values[tuple(index)]
 
 
 def _float() -> np.dtype:

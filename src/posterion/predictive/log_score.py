@@ -4,11 +4,11 @@ Never the mean of the logs, which scores an average member of the posterior inst
 """
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
-from posterion._typing import ArrayLike
 from posterion.errors import DataError, UnsupportedModelError
 from posterion.predictive.evaluation import Evaluation
 from posterion.predictive.statistics import Summary, rules
@@ -19,7 +19,7 @@ _RELIABLE_PROBABILITY = 1e-4
 
 
 def log_score(
-    evaluation: Evaluation, summaries: Mapping[str, Summary], name: str, y: ArrayLike
+    evaluation: Evaluation, summaries: Mapping[str, Summary], name: str, y: Any
 ) -> Float[np.ndarray, " rows"]:
     """Log predictive density (numbers) or probability (classes, counts) of the outcomes ``y``, in nats per row.
 
@@ -54,7 +54,7 @@ def log_score(
     return evaluation.with_data({slot: y}).log_mean_density(name, len(y))
 
 
-def _checked_outcomes(name: str, observed: Observed, y: ArrayLike, num_rows: int) -> np.ndarray:
+def _checked_outcomes(name: str, observed: Observed, y: Any, num_rows: int) -> np.ndarray:
     values = np.asarray(y)
     expected = (num_rows, *observed.shape)
     if values.dtype.kind not in "fiub":

@@ -5,11 +5,10 @@ What the words mean (mean, std, epistemic, aleatoric) is laid down in ``docs/con
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from posterion._typing import ArrayLike
 from posterion.errors import OptionError
 from posterion.predictive import tables
 from posterion.predictive.draws import Means, Of, Outcomes
@@ -196,7 +195,7 @@ class Prediction:
         function = Outcomes(wanted) if of == "outcome" else Means(wanted)
         evaluation = self._evaluation.with_draws(number)
         parts: dict[str, list[np.ndarray]] = {name: [] for name in wanted}
-        for _, values in evaluation.collect(function, bytes_per_row=width, progress=progress):
+        for values in evaluation.collect(function, bytes_per_row=width, progress=progress):
             for name, array in values.items():
                 parts[name].append(array)
         return ByName(f"draws of the {of}", {n: np.concatenate(p, axis=1) for n, p in parts.items()})
@@ -218,7 +217,7 @@ class Prediction:
                 )
         return tuple(names)
 
-    def log_score(self, name: str, y: ArrayLike) -> np.ndarray:
+    def log_score(self, name: str, y: Any) -> np.ndarray:
         """Log predictive density (or probability) of given outcomes, in nats per row: log mean_z p(y | z, x).
 
         Parameters

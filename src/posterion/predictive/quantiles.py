@@ -34,9 +34,8 @@ def quantiles(
     if drawn:
         function = Outcomes(drawn) if of == "outcome" else Means(drawn)
         width = sum(summaries[name].mean[0].size for name in drawn)
-        for _, values in evaluation.collect(
-            function, bytes_per_row=width * (8 if evaluation.x64 else 4), progress=progress
-        ):
+        bytes_per_row = width * (8 if evaluation.x64 else 4)
+        for values in evaluation.collect(function, bytes_per_row=bytes_per_row, draws_last=True, progress=progress):
             for name, over_draws in values.items():
                 parts[name].append(_over_draws(over_draws, q))
     found = exact | {name: np.concatenate(pieces, axis=1) for name, pieces in parts.items()}
@@ -54,12 +53,12 @@ def _from_probabilities(mean: np.ndarray, q: np.ndarray, *, binary: bool) -> np.
 
 
 def _over_draws(values: np.ndarray, q: np.ndarray) -> np.ndarray:
-    """Quantiles over the first axis: np.quantile's "linear", and "inverted_cdf" for whole numbers.
+    """Quantiles over the last axis, levels first: np.quantile's "linear", and "inverted_cdf" for whole numbers.
 
     One sort along contiguous memory serves all levels, and is several times faster than np.quantile's partitions.
     """
     whole = values.dtype.kind in "iub"
-    ordered = np.sort(np.ascontiguousarray(np.moveaxis(values, 0, -1)), axis=-1)
+    ordered = np.sort(values, axis=-1)
     number = ordered.shape[-1]
     if whole:
         places = np.clip(np.ceil(q * number).astype(int) - 1, 0, number - 1)
@@ -68,7 +67,8 @@ def _over_draws(values: np.ndarray, q: np.ndarray) -> np.ndarray:
     lower = np.floor(positions).astype(int)
     upper = np.minimum(lower + 1, number - 1)
     low, high = ordered[..., lower].astype(float), ordered[..., upper].astype(float)
-    with np.errstate(invalid="ignore"):  # infinities of one sign
-        between = np.where(low == high, low, low + (high - low) * (positions - lower))
+    share = positions - lower
+    with np.errstate(invalid="ignore"):  # infinite draws
+        between = np.where((share == 0) | (low == high), low, low + (high - low) * share)
     missing = np.isnan(ordered[..., -1:])  # NaN sorts last
     return np.moveaxis(np.where(missing, np.nan, between), -1, 0)

@@ -157,9 +157,10 @@ def summarise(rule: Rule, running: Running, num_draws: int) -> Summary:
         spread = np.sqrt(mean * (1.0 - mean))
         return Summary(mean, spread, np.sqrt(between), epistemic, total - epistemic, total, "nats")
     # Simulated: Var[m] = Var(E[y|z]) + E[Var(y|z)] / 2, so the between-draws part is Var[m] less half of `within`.
+    # That is a difference of two estimates: below 0 only by Monte Carlo error.
     epistemic = np.maximum(between - within / 2, 0.0)
-    total = between + within / 2
-    return Summary(mean, np.sqrt(total), np.sqrt(epistemic), epistemic, total - epistemic, total, "variance")
+    total = epistemic + within
+    return Summary(mean, np.sqrt(total), np.sqrt(epistemic), epistemic, within, total, "variance")
 
 
 def _rows_first(values: ArrayLike) -> np.ndarray:
