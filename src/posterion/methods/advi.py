@@ -134,16 +134,22 @@ class ADVI:
 
 
 @lru_cache(maxsize=64)
-def _values_per_draw(family: AbstractFamily, layout: Layout) -> int:
+def _noise_form(family: AbstractFamily, layout: Layout, x64: bool) -> tuple:  # noqa: FBT001
+    """Shapes and types of the noise of one draw, and how they nest."""
     shapes = jax.eval_shape(lambda key: family.noise(layout, key, 1), jax.random.key(0))
-    return sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(shapes))
+    leaves, tree = jax.tree.flatten(shapes)
+    return tuple((leaf.shape[1:], np.dtype(leaf.dtype)) for leaf in leaves), tree
+
+
+def _values_per_draw(family: AbstractFamily, layout: Layout) -> int:
+    forms, _ = _noise_form(family, layout, bool(jax.config.jax_enable_x64))
+    return sum(int(np.prod(shape)) for shape, _ in forms)
 
 
 def _host_noise(family: AbstractFamily, layout: Layout, seed: int, num_draws: int, *, quasi: bool) -> PyTree:
     """Standard normals of the family's form: independent, or scrambled Sobol points through the normal quantile."""
-    shapes = jax.eval_shape(lambda key: family.noise(layout, key, num_draws), jax.random.key(0))
-    leaves, tree = jax.tree.flatten(shapes)
-    sizes = [int(np.prod(leaf.shape[1:])) for leaf in leaves]
+    forms, tree = _noise_form(family, layout, bool(jax.config.jax_enable_x64))
+    sizes = [int(np.prod(shape)) for shape, _ in forms]
     dimension, random = sum(sizes), np.random.default_rng(seed)
     if quasi and dimension <= qmc.Sobol.MAXDIM:
         uniform = qmc.Sobol(dimension, scramble=True, rng=random).random(num_draws)
@@ -151,5 +157,5 @@ def _host_noise(family: AbstractFamily, layout: Layout, seed: int, num_draws: in
     else:
         normal = random.standard_normal((num_draws, dimension))
     cuts = np.split(normal, np.cumsum(sizes)[:-1], axis=1)
-    filled = [cut.reshape(leaf.shape).astype(leaf.dtype) for cut, leaf in zip(cuts, leaves, strict=True)]
+    filled = [cut.reshape(num_draws, *shape).astype(dtype) for cut, (shape, dtype) in zip(cuts, forms, strict=True)]
     return jax.tree.unflatten(tree, filled)

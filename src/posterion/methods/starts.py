@@ -10,13 +10,16 @@ thousand evaluations and changes nothing.
 """
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import cache
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 from scipy.optimize import minimize
+from threadpoolctl import ThreadpoolController
 
 from posterion._typing import Array, Batch
 from posterion.objectives.bounds import LogJoint
@@ -56,6 +59,19 @@ def derivatives(log_joint: LogJoint) -> Callable:
     return all_three
 
 
+@cache
+def _threads() -> ThreadpoolController:
+    return ThreadpoolController()
+
+
+def one_blas_thread() -> AbstractContextManager:
+    """Within, BLAS uses one thread: on a busy machine its threads wait for each other 100 times longer than they work.
+
+    SciPy's L-BFGS calls BLAS on vectors of a few dozen entries, some thousand times.
+    """
+    return _threads().limit(limits=1, user_api="blas")
+
+
 def whiten(program: Callable, initial: Float[np.ndarray, " dim"], batch: Batch) -> Whitening | None:
     """Mode and curvature near ``initial``, or None where no finite mode was found.
 
@@ -69,10 +85,10 @@ def whiten(program: Callable, initial: Float[np.ndarray, " dim"], batch: Batch) 
         All rows.
     """
     dtype = jnp.result_type(float)
-    zero = jnp.zeros(initial.shape, dtype)
+    zero = np.zeros(initial.shape, dtype)
 
     def value_and_gradient(z: np.ndarray) -> tuple[float, np.ndarray]:
-        value, gradient, _ = program(jnp.asarray(z, dtype), zero, batch)
+        value, gradient, _ = program(z.astype(dtype), zero, batch)
         value, gradient = float(value), np.asarray(gradient, np.float64)
         if not (np.isfinite(value) and np.all(np.isfinite(gradient))):
             return 1e300, np.zeros_like(z)  # the line search steps back
@@ -80,20 +96,21 @@ def whiten(program: Callable, initial: Float[np.ndarray, " dim"], batch: Batch) 
 
     z = np.asarray(initial, np.float64)
     previous = np.inf
-    for _ in range(_ROUNDS_OF_LBFGS):
-        found = minimize(value_and_gradient, z, jac=True, method="L-BFGS-B", options={"maxiter": _ITERATIONS})
-        z = found.x
-        if not found.fun < previous - 1e-3:
-            break
-        previous = found.fun
+    with one_blas_thread():
+        for _ in range(_ROUNDS_OF_LBFGS):
+            found = minimize(value_and_gradient, z, jac=True, method="L-BFGS-B", options={"maxiter": _ITERATIONS})
+            z = found.x
+            if not found.fun < previous - 1e-3:
+                break
+            previous = found.fun
     if not (np.all(np.isfinite(z)) and found.fun < 1e299):
         return None
     curvature = np.empty(z.size)
-    mode = jnp.asarray(z, dtype)
+    mode = z.astype(dtype)
     for d in range(z.size):
         direction = np.zeros(z.size, dtype)
         direction[d] = 1.0
-        curvature[d] = np.asarray(program(mode, jnp.asarray(direction), batch)[2])[d]
+        curvature[d] = np.asarray(program(mode, direction, batch)[2])[d]
     # A direction that curves the wrong way (a saddle, a flat prior) says nothing of a scale: leave it at one.
     usable = np.isfinite(curvature) & (curvature > 1 / _LARGEST_SCALE**2)
     scale = np.where(usable, 1 / np.sqrt(np.where(usable, curvature, 1.0)), 1.0)
