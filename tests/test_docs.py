@@ -152,6 +152,34 @@ def test_the_code_of_the_readme_runs(tmp_path, monkeypatch, capsys):
 
 
 @pytest.mark.slow
+def test_an_example_becomes_a_page(tmp_path, monkeypatch):
+    """Text, code, output and pictures, in order; again only when the example has changed; an error is an error."""
+    build = load(ROOT / "scripts/build_tutorials.py")
+    example, page = tmp_path / "examples/small.py", tmp_path / "docs/tutorials/small.md"
+    example.parent.mkdir()
+    for name, value in {"ROOT": tmp_path, "EXAMPLES": example.parent, "PAGES": page.parent}.items():
+        monkeypatch.setattr(build, name, value)
+    monkeypatch.setattr(sys, "argv", ["build_tutorials.py"])
+    example.write_text(
+        "# %% [markdown]\n# # A title\n\n# %%\nimport sys\nprint(6 * 7)\nprint('noise', file=sys.stderr)\n\n"
+        "# %%\nfrom IPython.display import Image\nimport base64\n"
+        "Image(base64.b64decode('iVBORw0KGgo='), format='png')\n"
+    )
+    build.main()
+    text = page.read_text()
+    parts = ["# A title", "```python\nimport sys", "```text\n42\n```", "![](small_files/1.png)", "`examples/small.py`"]
+    assert [text.index(part) for part in parts] == sorted(text.index(part) for part in parts)
+    assert "\nnoise\n" not in text
+    assert (page.parent / "small_files/1.png").read_bytes() == b"\x89PNG\r\n\x1a\n"
+    written = page.stat().st_mtime_ns
+    build.main()
+    assert page.stat().st_mtime_ns == written
+    example.write_text("# %%\nraise ValueError('broken')\n")
+    with pytest.raises(Exception, match="broken"):
+        build.main()
+
+
+@pytest.mark.slow
 def test_the_documentation_builds_without_a_warning(tmp_path):
     run = subprocess.run(
         [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path / "site")],

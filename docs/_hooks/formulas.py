@@ -7,6 +7,8 @@ from latex2mathml.converter import convert
 
 _FORMULA = re.compile(r'<(span|div) class="arithmatex">\\([(\[])(.*?)\\[)\]]</\1>', re.DOTALL)
 
+_NAMED_FUNCTION = re.compile(r"<mi>(?:log|exp|det)</mi>(?!<mo stretchy)")
+
 
 def on_page_content(page_html: str, **_: object) -> str:
     """Replace what `pymdownx.arithmatex` marked as a formula."""
@@ -15,4 +17,5 @@ def on_page_content(page_html: str, **_: object) -> str:
 
 def _to_mathml(match: re.Match) -> str:
     display = "block" if match[2] == "[" else "inline"
-    return convert(html.unescape(match[3]).strip(), display=display)
+    formula = convert(html.unescape(match[3]).strip(), display=display)
+    return _NAMED_FUNCTION.sub(r'\g<0><mspace width="0.17em"/>', formula)
