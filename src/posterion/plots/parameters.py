@@ -67,14 +67,11 @@ def plot_parameters(
     matplotlib.figure.Figure
         With the picture.
     """
-    posterior = draws["posterior"].to_dataset() if isinstance(draws, xr.DataTree) else draws
-    names = [str(name) for name in (posterior.data_vars if var_names is None else var_names)]
-    found = [_marginals(posterior[name], name) for name in names]
-    lines = list(_lines(found))
-    narrowest = max(_SLOTS_PER_LINE // 2, max(sum(m.slots for m in line) for line in lines))
+    lines = list(_lines(_found(draws, var_names)))
+    narrowest = _widest(lines)
     with look():
         if figure is None:
-            figure = shown_figure(0.6 + 0.2 * narrowest, 3.0 * len(lines))
+            figure = shown_figure(*_size(lines))
         for row, line in enumerate(lines):
             widths = [m.slots for m in line]
             if sum(widths) < narrowest:
@@ -92,6 +89,25 @@ def plot_parameters(
                     ax.set_ylabel("value")
                 shared = shared or ax
     return figure
+
+
+def parameters_size(draws: xr.DataTree | xr.Dataset, *, var_names: Sequence[str] | None = None) -> tuple[float, float]:
+    """Width and height (inches) that suit `plot_parameters` of these draws, to make a figure of one's own for it."""
+    return _size(list(_lines(_found(draws, var_names))))
+
+
+def _size(lines: Sequence[Sequence[_Marginals]]) -> tuple[float, float]:
+    return 0.6 + 0.2 * _widest(lines), 3.0 * len(lines)
+
+
+def _widest(lines: Sequence[Sequence[_Marginals]]) -> int:
+    return max(_SLOTS_PER_LINE // 2, max(sum(m.slots for m in line) for line in lines))
+
+
+def _found(draws: xr.DataTree | xr.Dataset, var_names: Sequence[str] | None) -> list[_Marginals]:
+    posterior = draws["posterior"].to_dataset() if isinstance(draws, xr.DataTree) else draws
+    names = [str(name) for name in (posterior.data_vars if var_names is None else var_names)]
+    return [_marginals(posterior[name], name) for name in names]
 
 
 def _marginals(values: xr.DataArray, name: str) -> _Marginals:

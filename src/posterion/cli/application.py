@@ -1,0 +1,79 @@
+"""The commands. Each imports what it needs when it runs, so that ``--help`` answers at once."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+import posterion as po
+
+app = typer.Typer(
+    name="posterion",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    help="Bayesian models by variational inference in JAX, with a verdict and honest predictions.",
+    epilog="Exit codes: 0 done, 1 failed (the message says why), 2 called wrongly. Compiled programs are kept in the "
+    "user's cache folder; POSTERION_CACHE names another one, or none if it is empty.",
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"posterion {po.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def posterion(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and leave.")
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show where an error came from.")] = False,
+) -> None:
+    """Bayesian models by variational inference in JAX, with a verdict and honest predictions."""
+
+
+@app.command()
+def demo(
+    data: Annotated[Literal["cancer", "moons"], typer.Option(help="Breast cancer, or two moons.")] = "cancer",
+    output: Annotated[Path, typer.Option(help="Folder for pictures, report and posterior.", file_okay=False)] = Path(
+        "posterion-demo"
+    ),
+    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same numbers.")] = 0,
+    quick: Annotated[bool, typer.Option("--quick", help="Fewer steps, draws and points.")] = False,
+    progress: Annotated[bool, typer.Option(help="Show bars while fitting (standard error).")] = True,
+) -> None:
+    """Fit a Bayesian neural network written in PyMC, and write pictures and a report about it."""
+    from posterion.demo import run_demo
+
+    run_demo(data, output, random_seed=seed, quick=quick, progress=progress)
+
+
+@app.command()
+def info(
+    posterior: Annotated[
+        Path | None, typer.Argument(help="A saved posterior to describe.", exists=True, dir_okay=False)
+    ] = None,
+) -> None:
+    """Describe a saved posterior; without one, this installation."""
+    from posterion.cli.information import installation
+
+    if posterior is None:
+        for name, value in installation().items():
+            typer.echo(f"{name:<14}{value}")
+    else:
+        typer.echo(repr(po.load(posterior)))
+
+
+@app.command()
+def report(
+    posterior: Annotated[Path, typer.Argument(help="A saved posterior.", exists=True, dir_okay=False)],
+    output: Annotated[Path | None, typer.Option(help="The page; next to the posterior if not given.")] = None,
+) -> None:
+    """Write a page about a saved posterior: how it was fitted, whether to trust it, its parameters."""
+    from posterion.report import write_report
+
+    path = posterior.with_suffix(".html") if output is None else output
+    typer.echo(str(write_report(po.load(posterior), path, title=posterior.stem)))
