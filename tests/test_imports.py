@@ -23,7 +23,7 @@ PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 BASE = ("_typing", "_optional", "errors", "distributed")
 PUBLIC = "posterion"
 """Stands for what users import: the names of ``posterion.__all__`` and the public modules."""
-PUBLIC_MODULES = ("posterion.errors", "posterion.plots")
+PUBLIC_MODULES = ("posterion.diagnostics", "posterion.errors", "posterion.plots")
 
 
 def read_table() -> dict[str, tuple[str, ...]]:
@@ -45,7 +45,7 @@ MAY_IMPORT = read_table()
 FOREIGN = {
     "families": {"jax", "jaxtyping", "numpy", "numpyro", "optax", "scipy"},
     "decisions": {"jaxtyping", "numpy", "xarray"},
-    "plots": {"arviz_plots", "jaxtyping", "matplotlib", "numpy", "xarray"},
+    "plots": {"jaxtyping", "matplotlib", "numpy", "xarray"},
 }
 
 # Imported with a package that is declared, as a part of it.
@@ -173,7 +173,7 @@ def test_the_table_is_read():
     assert MAY_IMPORT["families"] == ("_typing", "errors", "target.layout")
     assert MAY_IMPORT["errors"] == BASE
     assert set(MAY_IMPORT["frontends"]) == {*BASE, "compilation", "target"}
-    assert MAY_IMPORT["report"] == (PUBLIC,)
+    assert set(MAY_IMPORT["cli"]) == {PUBLIC, "_optional", "demo", "report"}
     assert len(MAY_IMPORT) > 20
 
 
@@ -229,10 +229,11 @@ def test_foreign_imports_are_declared():
 
 
 def test_declared_packages_are_imported():
-    """No dependency is asked of users that nothing uses."""
+    """No dependency is asked of users that nothing uses, but for two that the design counts as core from the start."""
     used = set().union(*(distribution_of(i.module) for i in IMPORTS if is_foreign(i)))
     wanted = wanted_by_users()
-    assert wanted <= used, f"declared but never imported: {sorted(wanted - used)}"
+    announced = {"joblib", "numpyro"}  # work over processes, and the distributions of our own networks
+    assert wanted - used <= announced, f"declared but never imported: {sorted(wanted - used - announced)}"
 
 
 @pytest.mark.parametrize("package", sorted(FOREIGN))
