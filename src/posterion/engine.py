@@ -23,7 +23,7 @@ from posterion.methods import ADVI
 from posterion.methods.starts import derivatives, pays, whiten
 from posterion.objectives.bounds import log_joint
 from posterion.optim.algorithm import Algorithm
-from posterion.optim.convergence import Comparer, Outcome, Rounds, run_fixed, run_rounds
+from posterion.optim.convergence import QUICK_DRAWS, Comparer, Outcome, Rounds, run_fixed, run_rounds
 from posterion.optim.loop import Callback, Loop, advance, key_data_of
 from posterion.optim.progress import ProgressReporter
 from posterion.target import AbstractTarget, RowPlan
@@ -89,6 +89,7 @@ class Task:
             self._stream: AbstractBatches = AllRows(data)
         else:
             self._stream = RandomRows(data, dict(plan.axes), plan.num_rows, rows_per_step, rows_seed, take_rows)
+        self._evaluation_size = self._num_draws(_COMPARISON_DRAWS)
         self._engine = self._compiled_engine()
 
     def _compiled_engine(self) -> Engine:
@@ -126,27 +127,34 @@ class Task:
         """Start, then ``n`` steps or rounds until the rule says stop."""
         algorithm = self._engine.algorithm
         loop = Loop(algorithm, self._engine.advance, self._stream, show, callbacks)
-        evaluate = lambda state, noise: np.asarray(self._engine.evaluate(state, noise, self._everything)[0])
-        compare = Comparer(algorithm, evaluate, self._compare_seed, self._num_draws(rule.num_draws))
+        evaluate = lambda state, noise, count: self._evaluate(state, noise, count)[0]
+        self._evaluation_size = self._num_draws(rule.num_draws)
+        compare = Comparer(algorithm, evaluate, self._compare_seed, self._evaluation_size)
         initial = np.asarray(self._target.initial_point(self._initial_seed), np.float64)
         self._compile(loop, initial, compare.num_draws)
         starts = self._starts(initial, restarts)
         if n is None:
             return run_rounds(loop, starts, compare, self._run_seed, rule, self._peak()), loop
-        start = starts[compare.best(starts)] if len(starts) > 1 else starts[0]
+        start = starts[compare.best(starts, QUICK_DRAWS)] if len(starts) > 1 else starts[0]
         return run_fixed(loop, start, compare, self._run_seed, n, self._peak()), loop
 
-    def finish(self, outcome: Outcome) -> tuple[Float[np.ndarray, " draws"], PyTree]:
-        """Values of log p - log q at fresh independent draws, and the fitted parameters, both on the host."""
-        size = self._num_draws(_COMPARISON_DRAWS)
+    def params(self, outcome: Outcome) -> PyTree:
+        """The fitted parameters of the family, on the host."""
+        noise = self._engine.algorithm.host_noise(0, self._evaluation_size, False)
+        return self._evaluate(outcome.state, noise, 0)[1]
+
+    def log_weights(self, outcome: Outcome) -> Float[np.ndarray, " draws"]:
+        """Values of log p - log q at fresh independent draws, which selected nothing."""
+        size = self._evaluation_size
         count = max(1, self._num_draws(_FINAL_DRAWS) // size)  # the same program again, not one for more draws
-        seeds = np.random.SeedSequence(self._final_seed).generate_state(count, np.uint32)
-        weights, params = [], None
-        for seed in seeds:
+        weights = []
+        for seed in np.random.SeedSequence(self._final_seed).generate_state(count, np.uint32):
             noise = self._engine.algorithm.host_noise(int(seed), size, False)
-            values, params = jax.device_get(self._engine.evaluate(outcome.state, noise, self._everything))
-            weights.append(np.asarray(values, np.float64))
-        return np.concatenate(weights), params
+            weights.append(self._evaluate(outcome.state, noise, size)[0].astype(np.float64))
+        return np.concatenate(weights)
+
+    def _evaluate(self, state: PyTree, noise: PyTree, count: int) -> tuple[np.ndarray, PyTree]:
+        return jax.device_get(self._engine.evaluate(state, noise, self._everything, np.int32(count)))
 
     # ---- pieces
     def _compile(self, loop: Loop, initial: np.ndarray, num_draws: int) -> None:
@@ -158,7 +166,7 @@ class Task:
             [
                 (engine.advance, loop.first_arguments(state)),
                 (engine.derivatives, (zero, zero, self._everything)),
-                (engine.evaluate, (state, noise, self._everything)),
+                (engine.evaluate, (state, noise, self._everything, np.int32(0))),
             ]
         )
 

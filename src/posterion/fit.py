@@ -109,7 +109,7 @@ def fit(
             try:
                 task = Task(target, chosen, optimiser, plan, rows_per_step, values, seed)
                 outcome, loop = task.run(n, restarts, stop or Rounds(), callbacks, show)
-                log_weights, params = task.finish(outcome)
+                params = task.params(outcome)
             finally:
                 show.close()
     record = FitRecord(
@@ -130,6 +130,11 @@ def fit(
         null_elbo=_null_elbo(target, values),
         notes=target.notes,
     )
+
+    def log_weights() -> np.ndarray:
+        with jax.enable_x64(x64):
+            return task.log_weights(outcome)
+
     return Posterior(target, chosen.family, params, record, log_weights, data=values)
 
 

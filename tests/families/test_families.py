@@ -109,5 +109,5 @@ def test_recovers_itself_as_a_target(family):
         return algorithm.step(at[0], state, Batch({}), at[1])
 
     state, _ = jax.jit(lambda state: jax.lax.scan(step, state, (noise, rates)))(state)
-    values, _ = algorithm.evaluate(state, algorithm.host_noise(4, 1024, True), Batch({}))
+    values, _ = algorithm.evaluate(state, algorithm.host_noise(4, 1024, True), Batch({}), jnp.int32(1024))
     assert -float(values.mean()) < 1e-3

@@ -83,7 +83,7 @@ def test_whitened_coordinates_give_the_same_posterior():
     location, log_scale = affine(done.state)
     np.testing.assert_allclose(location, MEAN, atol=0.02)
     np.testing.assert_allclose(np.exp(log_scale), SD, rtol=0.02)
-    values, _ = loop.algorithm.evaluate(done.state, loop.algorithm.host_noise(0, 256, True), Batch({}))
+    values, _ = loop.algorithm.evaluate(done.state, loop.algorithm.host_noise(0, 256, True), Batch({}), jnp.int32(256))
     assert float(values.mean()) == pytest.approx(0, abs=2e-3)  # the target is normalised, so the best ELBO is 0
 
 

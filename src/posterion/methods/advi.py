@@ -21,7 +21,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from scipy.special import ndtri
 from scipy.stats import qmc
 
@@ -114,9 +114,17 @@ class ADVI:
             )
             return state._replace(params=params, optimiser=memory), Info(loss, finite)
 
-        def evaluate(state: ADVIState, noise: PyTree, batch: Batch) -> tuple[Float[Array, " draws"], PyTree]:
-            # One draw at a time: the memory of a draw times the rows, and as fast as vmap on a processor.
-            values = jax.lax.map(lambda one: integrand(state, state.params, one, batch), noise)
+        def evaluate(
+            state: ADVIState, noise: PyTree, batch: Batch, count: Int[Array, ""]
+        ) -> tuple[Float[Array, " draws"], PyTree]:
+            # One draw at a time: the memory of a draw times the rows, and as fast as vmap on a processor. The count is
+            # an argument, so that a quick look at a hundred draws needs no program of its own.
+            def one(k: Array, values: Array) -> Array:
+                at_k = jax.tree.map(lambda x: jax.lax.dynamic_index_in_dim(x, k, keepdims=False), noise)
+                return values.at[k].set(integrand(state, state.params, at_k, batch).astype(values.dtype))
+
+            size = jax.tree.leaves(noise)[0].shape[0]
+            values = jax.lax.fori_loop(0, count, one, jnp.zeros(size, jnp.result_type(float)))
             return values, family.affine(layout, state.params, state.shift, state.scale)
 
         def noise(key: Key, num_steps: int) -> PyTree:

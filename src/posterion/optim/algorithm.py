@@ -38,8 +38,8 @@ class Algorithm(NamedTuple):
     restart
         ``state -> state`` with the optimiser's memory cleared; every round begins so.
     evaluate
-        ``(state, noise, batch) -> (values, params)``: per draw log p - log q, whose mean is the ELBO, and the family's
-        parameters in the units of ``z``.
+        ``(state, noise, batch, count) -> (values, params)``: log p - log q at the first ``count`` draws (zero beyond),
+        whose mean is the ELBO, and the family's parameters in the units of ``z``.
     host_noise
         ``(seed, num_draws, quasi) -> noise`` made by NumPy, for `evaluate`: independent, or quasi-random, which gives
         means a far smaller error.
@@ -50,6 +50,6 @@ class Algorithm(NamedTuple):
     noise: Callable[[Key, int], PyTree]
     step: Callable[[PyTree, PyTree, Batch, Float[Array, ""]], tuple[PyTree, Info]]
     restart: Callable[[PyTree], PyTree]
-    evaluate: Callable[[PyTree, PyTree, Batch], tuple[Float[Array, " draws"], PyTree]]
+    evaluate: Callable[[PyTree, PyTree, Batch, Array], tuple[Float[Array, " draws"], PyTree]]
     host_noise: Callable[[int, int, bool], PyTree]
     noise_values_per_step: int

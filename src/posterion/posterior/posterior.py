@@ -1,6 +1,6 @@
 """The posterior a user holds after `fit`: draws, predictions, verdict, file. A thin hub over the modules that do it."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from os import PathLike
 from typing import Any
@@ -37,7 +37,8 @@ class Posterior:
     record
         How it was fitted.
     log_weights
-        log p(z) - log q(z) at fresh independent draws from q; their mean is the ELBO.
+        log p(z) - log q(z) at fresh independent draws from q, or a function that computes them when they are first
+        asked for: a short fit takes less time than its verdict.
     data
         The data it was fitted to, by slot; None for a loaded posterior, which does not keep them.
     """
@@ -48,12 +49,12 @@ class Posterior:
         family: AbstractFamily,
         params: PyTree,
         record: FitRecord,
-        log_weights: Float[np.ndarray, " draws"],
+        log_weights: Float[np.ndarray, " draws"] | Callable[[], Float[np.ndarray, " draws"]],
         *,
         data: Mapping[str, np.ndarray] | None = None,
     ) -> None:
         self.target, self.family, self.params, self.record = target, family, params, record
-        self.log_weights = log_weights
+        self._log_weights = log_weights
         self._data = None if data is None else dict(data)
 
     # ---- what was fitted
@@ -81,6 +82,12 @@ class Posterior:
     def result(self) -> str:
         """How the fit ended: "converged", "fixed_steps", "max_steps", "diverged", "non_finite", "interrupted"..."""
         return self.record.status
+
+    @cached_property
+    def log_weights(self) -> Float[np.ndarray, " draws"]:
+        """Values of log p(z) - log q(z), in nats, at fresh independent draws that selected nothing."""
+        given, self._log_weights = self._log_weights, np.empty(0)  # let go of the fit's arrays
+        return given() if callable(given) else np.asarray(given)
 
     @property
     def elbo(self) -> float:
