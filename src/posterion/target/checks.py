@@ -84,6 +84,12 @@ def check_array(name: str, slot: Slot, value: Any, *, may_be_infinite: bool = Fa
         raise DataError(f"{name!r} has no rows.")
     if array.dtype.kind == "f":
         _check_finite(name, array, may_be_infinite=may_be_infinite)
+    if slot.below is not None and array.size and not (-slot.below <= array.min() and array.max() < slot.below):
+        worst = array.max() if array.max() >= slot.below else array.min()
+        raise DataError(
+            f"{name!r} is an index into {slot.below} entries (0 to {slot.below - 1}) and holds {worst}: "
+            "the model has no parameter for it."
+        )
     return array
 
 

@@ -67,6 +67,8 @@ class Slot:
         The axis along which rows run, or None if it holds no rows.
     only_observed
         True if it enters the model only as the value of an observed variable: not needed to predict.
+    below
+        If it is an index: the length of the axis it counts, which no entry may reach. None for everything else.
     """
 
     dtype: str
@@ -74,6 +76,7 @@ class Slot:
     dims: tuple[str | None, ...] = ()
     row_axis: int | None = None
     only_observed: bool = False
+    below: int | None = None
 
 
 @dataclass(frozen=True)

@@ -2,12 +2,15 @@
 
 import threading
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 
 import jax
 import numpy as np
 
+from posterion.errors import UnsupportedModelError
+from posterion.frontends.pymc import dispatch
 from posterion.frontends.pymc.foreign import (
     AdvancedIncSubtensor,
     AdvancedSubtensor,
@@ -16,8 +19,10 @@ from posterion.frontends.pymc.foreign import (
     CheckAndRaise,
     Constant,
     Eigvalsh,
+    Elemwise,
     FunctionGraph,
     Nonzero,
+    RandomType,
     Repeat,
     Reshape,
     TensorType,
@@ -26,7 +31,7 @@ from posterion.frontends.pymc.foreign import (
     as_plain,
     dfs_rewriter,
     get_mode,
-    graph_lock,
+    graph_work,
     jax_funcify,
     node_rewriter,
     pt,
@@ -82,15 +87,27 @@ def drop_checks(outputs: Sequence[Variable]) -> list[Variable]:
     return list(fgraph.outputs)
 
 
-def convert(
-    inputs: Sequence[Variable],
-    outputs: dict[str, Variable],
-    *,
-    x64: bool,
-    host_callbacks: bool = False,
-    sampling: bool = False,
-) -> Callable:
-    """Turn a graph into a JAX function of ``inputs`` that returns the list of ``outputs``.
+@dataclass(frozen=True)
+class Rewritten:
+    """A graph made ready for JAX: rewritten by PyTensor and us, its shapes known.
+
+    Parameters
+    ----------
+    fgraph
+        The graph.
+    names
+        Of its outputs.
+    samples
+        Whether it draws random values.
+    """
+
+    fgraph: FunctionGraph
+    names: tuple[str, ...]
+    samples: bool
+
+
+def rewritten(inputs: Sequence[Variable], outputs: Mapping[str, Variable], *, samples: bool) -> Rewritten:
+    """Rewrite a graph for JAX; this is most of the work, and the same for both precisions.
 
     Parameters
     ----------
@@ -98,44 +115,71 @@ def convert(
         Root variables with static shapes.
     outputs
         By name, for messages.
-    x64
-        Whether the function will run in double precision.
-    host_callbacks
-        Call operations without a JAX version on the host.
-    sampling
-        Whether the graph draws random values (for the message).
+    samples
+        Whether the graph may draw random values.
 
     Raises
     ------
     ValuesNeededError
         If the values of inputs fix shapes.
-    UnsupportedModelError
-        If an operation has no JAX version.
     """
-    from posterion.frontends.pymc import dispatch
-
-    with graph_lock:
+    with graph_work():
         fgraph = FunctionGraph(list(inputs), [as_plain(v) for v in outputs.values()], clone=True)
         dfs_rewriter(_drop_check).rewrite(fgraph)
         get_mode("JAX").optimizer.rewrite(fgraph)
         dispatch.rewrites(fgraph)
-        fgraph = _upcast_constants(fgraph) if x64 else fgraph
+        if not samples and any(isinstance(v.type, RandomType) and fgraph.clients[v] for v in fgraph.inputs):
+            raise UnsupportedModelError(f"{', '.join(outputs)} depends on random draws where a fixed value is needed.")
         fixed = _inputs_that_fix_shapes(fgraph)
         if fixed:
             raise ValuesNeededError(fixed)
-        # Constants are made here and now: outside of any trace, and in the precision they will be used in.
-        with (
-            _on_host() if host_callbacks else nullcontext(),
-            dispatch.repaired(),
-            jax.enable_x64(x64),
-            jax.ensure_compile_time_eval(),
-        ):
-            with quiet():
-                try:
-                    return jax_funcify(fgraph)
-                except NotImplementedError as error:
-                    names = _names_without_rule(fgraph, list(outputs)) or list(outputs)
-                    raise no_jax_rule(names, str(error), sampling=sampling, host_callbacks=host_callbacks) from error
+        return Rewritten(fgraph, tuple(outputs), samples)
+
+
+def to_jax(ready: Rewritten, *, x64: bool, host_callbacks: bool = False) -> Callable:
+    """A JAX function of the graph's inputs that returns the list of its outputs.
+
+    Parameters
+    ----------
+    ready
+        The graph.
+    x64
+        Whether the function will run in double precision.
+    host_callbacks
+        Call operations without a JAX version on the host.
+
+    Raises
+    ------
+    UnsupportedModelError
+        If an operation has no JAX version.
+    """
+    # Constants are made here and now: outside of any trace, and in the precision they will be used in.
+    with graph_work(), quiet(), jax.enable_x64(x64), jax.ensure_compile_time_eval(), dispatch.repaired():
+        fgraph = _upcast_constants(ready.fgraph) if x64 else ready.fgraph
+        with _on_host() if host_callbacks else nullcontext():
+            try:
+                return jax_funcify(fgraph)
+            except NotImplementedError as error:
+                names = _names_without_rule(fgraph, ready.names) or ready.names
+                raise no_jax_rule(
+                    list(names), str(error), sampling=ready.samples, host_callbacks=host_callbacks
+                ) from error
+
+
+def has_jax_rules(variables: Sequence[Variable]) -> bool:
+    """False if a scalar function in these graphs has no JAX version; other operations are not looked at."""
+    scalar_ops = {
+        v.owner.op.scalar_op for v in ancestors(variables) if v.owner is not None and isinstance(v.owner.op, Elemwise)
+    }
+    with dispatch.repaired():
+        for op in scalar_ops:
+            try:
+                jax_funcify(op, node=None)
+            except NotImplementedError:
+                return False
+            except (AttributeError, TypeError):  # this conversion looks at the node: there is one
+                continue
+    return True
 
 
 def _on_host():
@@ -144,7 +188,7 @@ def _on_host():
     return host_callbacks()
 
 
-def _names_without_rule(fgraph, names: list[str]) -> list[str]:
+def _names_without_rule(fgraph: FunctionGraph, names: Sequence[str]) -> list[str]:
     found = []
     for name, output in zip(names, fgraph.outputs, strict=True):
         one = FunctionGraph(list(fgraph.inputs), [output], clone=True)

@@ -8,6 +8,8 @@ dispatch sets JAX's global precision to PyTensor's ``floatX``. ``pymc.sampling.j
 # ruff: noqa: E402, TID253
 import os
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import jax
 
@@ -36,7 +38,9 @@ from pytensor.graph.rewriting.utils import rewrite_graph
 from pytensor.graph.traversal import graph_inputs
 from pytensor.link.jax.dispatch import jax_funcify
 from pytensor.raise_op import CheckAndRaise
+from pytensor.scalar.basic import Cast
 from pytensor.tensor.basic import Alloc, ARange, Nonzero
+from pytensor.tensor.elemwise import Elemwise
 from pytensor.tensor.extra_ops import Repeat, Unique
 from pytensor.tensor.linalg import Eigvalsh
 from pytensor.tensor.random.basic import BernoulliRV, CategoricalRV
@@ -54,8 +58,19 @@ if os.environ.get("XLA_FLAGS") != _XLA_FLAGS:
     else:
         os.environ["XLA_FLAGS"] = _XLA_FLAGS
 
-graph_lock = threading.RLock()
-"""PyTensor promises nothing about threads: whoever builds or rewrites graphs holds this."""
+_graph_lock = threading.RLock()
+
+
+@contextmanager
+def graph_work() -> Iterator[None]:
+    """Within, this thread alone builds and rewrites graphs: PyTensor promises nothing about threads.
+
+    Nodes made here do not record where they were made, which takes PyTensor half of the time and serves its own error
+    messages only.
+    """
+    with _graph_lock, pytensor.config.change_flags(traceback__limit=0):
+        yield
+
 
 PYTHON_MODE = Mode(linker="py", optimizer=None)
 """Evaluate a graph operation by operation in NumPy: nothing is compiled, milliseconds to set up."""
@@ -68,9 +83,11 @@ __all__ = [
     "Alloc",
     "BernoulliRV",
     "CategoricalRV",
+    "Cast",
     "CheckAndRaise",
     "Constant",
     "Eigvalsh",
+    "Elemwise",
     "FunctionGraph",
     "MinibatchOp",
     "MinibatchRandomVariable",
@@ -91,7 +108,7 @@ __all__ = [
     "find_rng_nodes",
     "get_mode",
     "graph_inputs",
-    "graph_lock",
+    "graph_work",
     "jax_funcify",
     "make_initial_point_expression",
     "node_rewriter",

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from posterion.errors import UnsupportedModelError
+from posterion.frontends.pymc.convert import has_jax_rules
 from posterion.frontends.pymc.foreign import (
     PYTHON_MODE,
     Constant,
@@ -18,7 +19,7 @@ from posterion.frontends.pymc.foreign import (
     TensorType,
     Variable,
     change_dist_size,
-    graph_lock,
+    graph_work,
     is_labelled,
     is_sparse,
     pymc,
@@ -101,7 +102,7 @@ def open_model(model: "pymc.Model") -> ModelGraph:
         If the model has something that cannot be taken over.
     """
     check_model(model)
-    with graph_lock:
+    with graph_work():
         try:
             return _open(model, plain_arrays=True)
         except UnsupportedModelError:
@@ -204,7 +205,7 @@ def _closed_moments(graph: ModelGraph) -> dict[str, tuple[Variable, Variable]]:
     found = {}
     for name, variable in graph.observed.items():
         both = None if is_labelled(variable) else mean_and_variance(variable)
-        if both is not None:
+        if both is not None and has_jax_rules(both):
             found[name] = both
     return found
 
@@ -259,8 +260,8 @@ def _check_groups(groups: list[MinibatchGroup], observed: dict[str, Variable], v
     names = "; ".join(", ".join(g.names) for g in groups)
     raise UnsupportedModelError(
         f"The model has {len(groups)} separate mini-batches ({names}), and one step draws one set of rows. "
-        "Give the arrays to one pm.Minibatch call, or use pm.Data and po.fit(model, batch_size=...), which cuts the rows "
-        "of one likelihood."
+        "Give the arrays to one pm.Minibatch call, or use pm.Data and po.fit(model, batch_size=...), which cuts the "
+        "rows of one likelihood."
     )
 
 

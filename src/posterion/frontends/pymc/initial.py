@@ -8,7 +8,7 @@ from posterion.frontends.pymc.foreign import (
     PYTHON_MODE,
     as_plain,
     find_rng_nodes,
-    graph_lock,
+    graph_work,
     make_initial_point_expression,
     pymc,
     pytensor,
@@ -30,7 +30,7 @@ class InitialPoint:
     """
 
     def __init__(self, model: "pymc.Model"):
-        with graph_lock:
+        with graph_work():
             expressions = make_initial_point_expression(
                 free_rvs=model.free_RVs,
                 rvs_to_transforms=model.rvs_to_transforms,
@@ -43,7 +43,7 @@ class InitialPoint:
 
     def __call__(self, seed: int) -> dict[str, np.ndarray]:
         """Values by the free variables' names; ``seed`` matters where the model asks for a draw from the prior."""
-        with graph_lock:
+        with graph_work():
             if self._function is None:
                 self._function = pytensor.function([], self._expressions, mode=PYTHON_MODE)
             generators = find_rng_nodes(self._function.maker.fgraph.outputs)

@@ -1,9 +1,9 @@
 """Every array a model was given becomes a named input: data containers, mini-batches, observed values, plain arrays.
 
 A PyMC model holds its arrays in four ways: as ``pm.Data`` (a shared variable with a name and dims), as a shared
-variable of PyTensor's own, as the source of a ``pm.Minibatch``, and as constants in the graph, which is what a NumPy array in a
-formula becomes. All of them are inputs here, so that one compiled program serves other data of the same shapes, and so
-that rows can be cut from them. Constants stay constants unless they have as many rows as an observed variable or are
+variable of PyTensor, as the source of a ``pm.Minibatch``, and as constants in the graph, which is what a NumPy array in
+a formula becomes. All of them are inputs here, so that one compiled program serves other data of the same shapes, and
+so that rows can be cut from them. Constants stay constants unless they have as many rows as an observed variable or are
 large.
 """
 

@@ -3,38 +3,26 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import jax
 import numpy as np
 
-from posterion.frontends.pymc.foreign import graph_lock
-from posterion.frontends.pymc.graph import ModelGraph
 from posterion.frontends.pymc.initial import InitialPoint
-from posterion.frontends.pymc.rows import Shaped
-from posterion.frontends.pymc.specialise import Shapes, Specialisation
+from posterion.frontends.pymc.specialise import Specialisation
 from posterion.target import Layout, Variable
 
 
-def make_layout(
-    graph: ModelGraph,
-    start: InitialPoint,
-    shapes: Shapes,
-    frozen: Mapping[str, np.ndarray],
-    shaped: Shaped,
-    coords: Mapping[str, Sequence],
-) -> Layout:
-    """The layout of a model's free variables for data of the given shapes.
+def make_layout(home: Specialisation, start: InitialPoint, coords: Mapping[str, Sequence]) -> Layout:
+    """The layout of a model's free variables, whose values are bound in ``home`` with these shapes.
 
     Shapes come from the graph; only where values decide them (a group index's maximum) is the starting point evaluated.
     """
-    unconstrained = dict(shaped.values)
+    graph, shapes = home.graph, home.shapes
+    unconstrained: dict[str, tuple] = dict(home.value_shapes)
     if any(None in shape for shape in unconstrained.values()):
-        evaluated = start(jax.random.key(0))
+        evaluated = start(0)
         unconstrained |= {n: np.shape(evaluated[n]) for n, shape in unconstrained.items() if None in shape}
-    with graph_lock:
-        special = Specialisation(graph, shapes, frozen)
-        special.bind_values(unconstrained)
-        constrained = special.static_shapes(graph.constrained)
-    lengths: dict[str, int] = {}
+    home.bind_values(unconstrained)
+    constrained = home.static_shapes(graph.constrained)
+    lengths: dict[str, int | None] = {}
     variables = []
     for name in graph.free:
         shape, value_shape = tuple(int(n) for n in unconstrained[name]), constrained[name]

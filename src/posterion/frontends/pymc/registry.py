@@ -33,7 +33,9 @@ def target_of(model: Any, *, host_callbacks: bool) -> PyMCTarget:
         if state not in targets:
             while len(targets) >= MAX_TARGETS:
                 del targets[next(iter(targets))]
-            targets[state] = PyMCTarget(shared, dict(_coords(model)))
+            target = PyMCTarget(shared, dict(_coords(model)))
+            state = (*shared.state(), _labels(model))  # making the target may have found more to watch
+            targets[state] = target
         return targets[state]
 
 

@@ -6,18 +6,21 @@ belong together; arrays without dims belong to the rows whose number they share.
 specialised on one row more, agrees, and before rows are cut for batches `check_rows` compares numbers.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from posterion.errors import DataError, UnsupportedModelError
 from posterion.frontends.pymc.convert import drop_checks
-from posterion.frontends.pymc.foreign import PYTHON_MODE, Variable, as_plain, as_type_of, graph_lock, pt, pytensor
+from posterion.frontends.pymc.foreign import PYTHON_MODE, Variable, as_plain, as_type_of, graph_work, pt, pytensor
 from posterion.frontends.pymc.graph import ModelGraph
 from posterion.frontends.pymc.inputs import placeholder
 from posterion.frontends.pymc.specialise import Shapes, Specialisation
 from posterion.frontends.pymc.substitute import ancestors, substitute
+
+Evaluate = Callable[[Mapping[str, np.ndarray], Mapping[str, np.ndarray]], dict[str, np.ndarray]]
+"""A function of unconstrained values and data that gives the terms of the log density."""
 
 MAX_CHECKED_ROWS = 2_000
 """Rows the numerical check looks at: enough to meet any group of rows, evaluated in milliseconds."""
@@ -59,37 +62,17 @@ class RowGroup:
         return set(self.dims) | {name for name, _ in self.terms}
 
 
-@dataclass(frozen=True)
-class Shaped:
-    """Static shapes of the parts of a model for one set of input shapes."""
-
-    terms: dict[str, tuple]
-    derived: dict[str, tuple]
-    values: dict[str, tuple]
-
-
-def shapes_of(graph: ModelGraph, shapes: Shapes, frozen: Mapping[str, np.ndarray]) -> Shaped:
-    """Shapes of everything that may follow the rows."""
-    with graph_lock:
-        special = Specialisation(graph, shapes, frozen)
-        values = special.value_shapes()
-        if all(None not in shape for shape in values.values()):
-            special.bind_values(values)  # type: ignore[arg-type]
-        return Shaped(
-            special.static_shapes(graph.likelihoods | graph.potentials), special.static_shapes(graph.derived), values
-        )
-
-
-def row_axes(graph: ModelGraph, shaped: Shaped) -> dict[str, int]:
+def row_axes(home: Specialisation) -> dict[str, int]:
     """The axis of each observed variable's term along which its rows run; variables without one are left out.
 
     The first axis, unless dims say that it is one of the parameters' (a dim that a free variable has as well, while
     another axis' dim no free variable has).
     """
+    graph = home.graph
     parameter_dims = {d for name in graph.free for d in graph.dims.get(name, ()) if d is not None}
     axes = {}
     for name in graph.likelihoods:
-        ndim = len(shaped.terms[name])
+        ndim = len(home.term_shapes[name])
         if ndim == 0:
             continue
         dims = graph.dims.get(name, ())[:ndim]
@@ -97,20 +80,26 @@ def row_axes(graph: ModelGraph, shaped: Shaped) -> dict[str, int]:
     return axes
 
 
-def find_groups(
-    graph: ModelGraph, shapes: Shapes, shaped: Shaped, frozen: Mapping[str, np.ndarray]
-) -> tuple[RowGroup, ...]:
-    """All groups of rows of a model, with what follows them."""
-    axes = row_axes(graph, shaped)
+def find_groups(home: Specialisation, frozen: Mapping[str, np.ndarray]) -> tuple[RowGroup, ...]:
+    """All groups of rows of a model, with what follows them.
+
+    Parameters
+    ----------
+    home
+        The graph for the model's own data.
+    frozen
+        Inputs whose values fix shapes, with these values.
+    """
+    graph, axes = home.graph, row_axes(home)
     seeds: dict[tuple, RowGroup] = {}
     for name, axis in axes.items():
-        num_rows = shaped.terms[name][axis]
+        num_rows = home.term_shapes[name][axis]
         dims = graph.dims.get(name, ())
         dim = dims[axis] if axis < len(dims) else None
         if num_rows is not None:
             seeds.setdefault((dim, None if dim else num_rows), RowGroup(num_rows, frozenset({dim} if dim else ())))
     for name in graph.potentials:
-        shape = shaped.terms[name]
+        shape = home.term_shapes[name]
         if shape and shape[0] and shape[0] > 1 and all(seed.num_rows != shape[0] for seed in seeds.values()):
             seeds.setdefault((None, shape[0]), RowGroup(shape[0]))
     named = [seed for seed in seeds.values() if seed.dims]
@@ -118,15 +107,15 @@ def find_groups(
     for seed in seeds.values():
         if not seed.dims and sum(other.num_rows == seed.num_rows for other in named) == 1:
             continue  # arrays without dims that have as many rows as one dim has: the same rows
-        group = _probe(graph, shapes, shaped, frozen, axes, seed)
+        group = _probe(home, frozen, axes, seed)
         if group is not None:
             groups.append(group)
     return tuple(groups)
 
 
-def _probe(graph, shapes, shaped, frozen, axes, seed: RowGroup) -> RowGroup | None:
+def _probe(home: Specialisation, frozen: Mapping, axes: dict[str, int], seed: RowGroup) -> RowGroup | None:
     """The group that grows from a dim or a number of rows, or None if no term follows it."""
-    obstacle = None
+    graph, shapes, obstacle = home.graph, home.shapes, None
     for dims in (seed.dims, _dims_of_length(graph, shapes, seed.num_rows)):
         cut = _axes_to_cut(graph, shapes, frozen, replace(seed, dims=dims))
         if not cut:
@@ -135,12 +124,15 @@ def _probe(graph, shapes, shaped, frozen, axes, seed: RowGroup) -> RowGroup | No
         for name, axis in cut:
             grown[name][axis] += 1
         try:
-            longer = shapes_of(graph, {name: tuple(shape) for name, shape in grown.items()}, frozen)
+            longer = Specialisation(graph, {name: tuple(shape) for name, shape in grown.items()}, frozen)
+            if all(None not in shape for shape in longer.value_shapes.values()):
+                longer.bind_values(longer.value_shapes)  # type: ignore[arg-type]
+            followers = _followers(home, longer, axes, replace(seed, dims=dims, axes=cut))
         except (DataError, TypeError, ValueError, AssertionError, IndexError) as error:
             obstacle = obstacle or (str(error).strip().splitlines() or [type(error).__name__])[0]
             continue
-        return _followers(graph, shaped, longer, axes, replace(seed, dims=dims, axes=cut))
-    terms = tuple((name, axis) for name, axis in axes.items() if shaped.terms[name][axis] == seed.num_rows)
+        return followers
+    terms = tuple((name, axis) for name, axis in axes.items() if home.term_shapes[name][axis] == seed.num_rows)
     cut = _axes_to_cut(graph, shapes, frozen, seed)
     return replace(seed, axes=cut, terms=terms, obstacle=obstacle or "no input holds these rows") if terms else None
 
@@ -152,7 +144,7 @@ def _dims_of_length(graph: ModelGraph, shapes: Shapes, length: int) -> frozenset
     )
 
 
-def _axes_to_cut(graph, shapes, frozen, group: RowGroup) -> tuple[tuple[str, int], ...]:
+def _axes_to_cut(graph: ModelGraph, shapes: Shapes, frozen: Mapping, group: RowGroup) -> tuple[tuple[str, int], ...]:
     cut = []
     for name, i in graph.inputs.items():
         if name in frozen or not shapes[name]:
@@ -175,21 +167,22 @@ def _grew(before: tuple, after: tuple) -> int | None:
     return axis
 
 
-def _followers(graph, shaped: Shaped, longer: Shaped, axes: dict[str, int], group: RowGroup) -> RowGroup | None:
-    terms = []
-    for name, shape in shaped.terms.items():
-        axis = _grew(shape, longer.terms[name])
+def _followers(home: Specialisation, longer: Specialisation, axes: dict[str, int], group: RowGroup) -> RowGroup | None:
+    graph, terms = home.graph, []
+    for name, shape in home.term_shapes.items():
+        axis = _grew(shape, longer.term_shapes[name])
         if axis is not None and (name not in axes or axes[name] == axis):
             terms.append((name, axis))
     if not terms:
         return None
-    local = tuple(name for name, shape in shaped.values.items() if longer.values[name] != shape)
+    local = tuple(name for name, shape in home.value_shapes.items() if longer.value_shapes[name] != shape)
     observed = set(graph.observed_values.values())
     tainted = observed | {graph.values[name] for name in local}
     derived = tuple(
         name
-        for name, shape in shaped.derived.items()
-        if _grew(shape, longer.derived[name]) == 0 and not any(v in tainted for v in ancestors([graph.derived[name]]))
+        for name, shape in home.derived_shapes.items()
+        if _grew(shape, longer.derived_shapes[name]) == 0
+        and not any(v in tainted for v in ancestors([graph.derived[name]]))
     )
     return replace(group, terms=tuple(terms), derived=derived, local=local)
 
@@ -199,6 +192,7 @@ def check_rows(
     group: RowGroup,
     data: Mapping[str, np.ndarray],
     values: Mapping[str, np.ndarray],
+    otherwise: Evaluate,
 ) -> None:
     """Compare the terms of some rows, evaluated alone, with the same rows' terms among the others.
 
@@ -212,6 +206,8 @@ def check_rows(
         All inputs.
     values
         Unconstrained values of the free variables, in general position.
+    otherwise
+        Evaluates the terms where NumPy cannot: some of PyTensor's operations only work once optimised.
 
     Raises
     ------
@@ -225,15 +221,19 @@ def check_rows(
     some = np.sort(generator.choice(len(whole), max(1, len(whole) // 2), replace=False))
     over = ", ".join(sorted(group.dims)) or f"the {group.num_rows} rows"
     try:
-        evaluate = _evaluator(graph)
-        full = evaluate(values, _take(data, group, whole))
+        try:
+            evaluate = _evaluator(graph)
+            full = evaluate(values, _take(data, group, whole))
+        except Exception:  # whatever an operation's NumPy version may raise
+            evaluate = otherwise
+            full = evaluate(values, _take(data, group, whole))
         part = evaluate(values, _take(data, group, whole[some]))
     except Exception as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise UnsupportedModelError(
             f"The model cannot be evaluated on {len(some)} of the {group.num_rows} rows, so it cannot be fitted in "
-            f"batches: {reason}. An array with one entry per row that is not an input (a mask, an index made with NumPy) "
-            "is the usual cause: make it a pm.Data with the rows' dim. Or fit without batch_size."
+            f"batches: {reason}. The usual cause is an array with one entry per row that is not an input (a mask, an "
+            "index made with NumPy): make it a pm.Data with the rows' dim. Or fit without batch_size."
         ) from error
     follows = dict(group.terms)
     for name, term in full.items():
@@ -243,9 +243,9 @@ def check_rows(
             expected = np.take(term, some, axis=axis)
             if expected.shape != part[name].shape or not _close(expected, part[name]):
                 raise UnsupportedModelError(
-                    f"The rows of {variable!r} depend on each other: some rows of {over} alone have other log densities "
-                    "than the same rows among the others (a mean, scaling, sort or cumulative sum over the rows inside "
-                    "the model?). Compute it before the model, or fit without batch_size."
+                    f"The rows of {variable!r} depend on each other: some rows of {over} alone have other log "
+                    "densities than among the others (a mean, scaling, sort or cumulative sum over the rows inside the "
+                    "model?). Compute it before the model, or fit without batch_size."
                 )
         elif term.shape != part[name].shape or not _close(term, part[name]):
             raise UnsupportedModelError(_changed(kind, variable, over))
@@ -276,9 +276,9 @@ def _take(data: Mapping[str, np.ndarray], group: RowGroup, rows: np.ndarray) -> 
     return {name: np.take(a, rows, axis=axes[name]) if name in axes else a for name, a in data.items()}
 
 
-def _evaluator(graph: ModelGraph):
+def _evaluator(graph: ModelGraph) -> Evaluate:
     """The model's terms in NumPy, for inputs of any shapes."""
-    with graph_lock:
+    with graph_work():
         stand_ins = {name: _open_root(i.variables[0], name) for name, i in graph.inputs.items()}
         roots: dict[Variable, Variable] = {}
         for name, i in graph.inputs.items():

@@ -7,17 +7,18 @@ the two. A `Specialisation` is made from shapes alone; values stay arguments.
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from functools import cached_property
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from posterion._typing import Array, Data, Key
-from posterion.errors import DataError
-from posterion.frontends.pymc.convert import convert, quiet
+from posterion.errors import DataError, PosterionError, UnsupportedModelError
+from posterion.frontends.pymc.convert import Rewritten, ValuesNeededError, quiet, rewritten, to_jax
 from posterion.frontends.pymc.foreign import (
     PYTHON_MODE,
     Constant,
@@ -26,15 +27,17 @@ from posterion.frontends.pymc.foreign import (
     as_plain,
     as_type_of,
     graph_inputs,
-    graph_lock,
+    graph_work,
     pt,
     rewrite_graph,
 )
 from posterion.frontends.pymc.graph import ModelGraph
+from posterion.frontends.pymc.indices import index_limits
 from posterion.frontends.pymc.substitute import substitute
 from posterion.target import Layout
 
 Shapes = Mapping[str, tuple[int, ...]]
+StaticShapes = dict[str, tuple[int | None, ...]]
 Part = Literal["density", "constrain", "rows", "moments", "simulate"]
 
 MAX_FUNCTIONS = 64
@@ -56,6 +59,7 @@ class Specialisation:
 
     def __init__(self, graph: ModelGraph, shapes: Shapes, frozen: Mapping[str, np.ndarray]):
         self.graph = graph
+        self.shapes = dict(shapes)
         self.arguments: dict[str, Variable] = {}
         self._roots: dict[Variable, Variable] = {}
         lengths: dict[str, tuple[int, str]] = {}
@@ -76,17 +80,34 @@ class Specialisation:
         for alias, variable in graph.aliases.items():
             self._roots[alias] = self._roots[variable]
         self._memo = dict(self._roots)
+        self.values: dict[str, Variable] = {}
 
     def apply(self, variables: Mapping[str, Variable]) -> dict[str, Variable]:
         """Any of the graph's variables with static shapes."""
         self._memo = substitute(variables.values(), self._memo)
         return {name: self._memo[v] for name, v in variables.items()}
 
-    def static_shapes(self, variables: Mapping[str, Variable]) -> dict[str, tuple[int | None, ...]]:
+    def static_shapes(self, variables: Mapping[str, Variable]) -> StaticShapes:
         """Shapes of any of the graph's variables; None for a length that only values decide."""
         return {name: static_shape(v) for name, v in self.apply(variables).items()}
 
-    def value_shapes(self) -> dict[str, tuple[int | None, ...]]:
+    @cached_property
+    def term_shapes(self) -> StaticShapes:
+        """Shapes of the likelihoods' and potentials' terms."""
+        return self.static_shapes(self.graph.likelihoods | self.graph.potentials)
+
+    @cached_property
+    def derived_shapes(self) -> StaticShapes:
+        """Shapes of the deterministics."""
+        return self.static_shapes(self.graph.derived)
+
+    @cached_property
+    def observed_shapes(self) -> StaticShapes:
+        """Shapes of the observed variables."""
+        return self.static_shapes(self.graph.observed)
+
+    @cached_property
+    def value_shapes(self) -> StaticShapes:
         """Shapes of the free variables' unconstrained values."""
         wanted = {}
         for name, variable in self.graph.free.items():
@@ -94,13 +115,13 @@ class Specialisation:
             wanted[name] = variable if transform is None else transform.forward(variable, *variable.owner.inputs)
         return self.static_shapes(wanted)
 
-    def bind_values(self, shapes: Shapes) -> dict[str, Variable]:
-        """Put root variables of these shapes into the graph for the free variables' unconstrained values."""
-        roots = {}
+    def bind_values(self, shapes: Shapes) -> None:
+        """Put root variables of these shapes into the graph for the free variables' unconstrained values, once."""
+        if self.values:
+            return
         for name, value in self.graph.values.items():
-            roots[name] = pt.tensor(name, dtype=value.type.dtype, shape=tuple(shapes[name]))
-            self._roots[value] = self._memo[value] = as_type_of(roots[name], value)
-        return roots
+            root = self.values[name] = pt.tensor(name, dtype=value.type.dtype, shape=tuple(shapes[name]))
+            self._roots[value] = self._memo[value] = as_type_of(root, value)
 
     def given_values(self, variables: Mapping[str, Variable], kept: list[str]) -> dict[str, Variable]:
         """Variables of the generative graph, where the free variables ``kept`` have the values that were bound."""
@@ -138,11 +159,34 @@ def _broadcast(moment: Variable, shape: tuple[int | None, ...]) -> Variable:
 
 
 @dataclass(frozen=True)
+class _Prepared:
+    graph: Rewritten
+    num_generators: int
+
+
+@dataclass(frozen=True)
 class _Function:
     call: Callable
     names: tuple[str, ...]
     num_generators: int
-    resampled: tuple[str, ...]
+
+
+def _unfit(shapes: Shapes, error: Exception) -> UnsupportedModelError:
+    """The error for data that the graph cannot take, such as other rows than it was built with."""
+    reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    listed = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
+    return UnsupportedModelError(
+        f"The model cannot be evaluated on data of these shapes: {listed} ({reason}). If these are other rows than it "
+        "was built with, something is tied to their number: make every array with one entry per row a pm.Data."
+    )
+
+
+def _without_values(part: Part) -> UnsupportedModelError:
+    doing = {"simulate": "drawing new values", "moments": "predicting"}.get(part, "evaluating deterministics")
+    return UnsupportedModelError(
+        f"The values of an input decide the shape of something needed for {doing}, which JAX cannot express. "
+        "Draw with pm.sample_posterior_predictive(approx.sample(), model=model) instead."
+    )
 
 
 class Functions:
@@ -150,8 +194,8 @@ class Functions:
 
     Parameters
     ----------
-    graph
-        The opened model.
+    home
+        The graph for the model's own data.
     layout
         Shapes of the free variables' unconstrained values.
     frozen
@@ -160,11 +204,14 @@ class Functions:
         Call operations without a JAX version on the host.
     """
 
-    def __init__(self, graph: ModelGraph, layout: Layout, frozen: Mapping[str, np.ndarray], *, host_callbacks: bool):
-        self._graph, self._layout, self._frozen, self._callbacks = graph, layout, frozen, host_callbacks
+    def __init__(self, home: Specialisation, layout: Layout, frozen: Mapping[str, np.ndarray], *, host_callbacks: bool):
+        self._home, self._layout, self._frozen, self._callbacks = home, layout, frozen, host_callbacks
+        self._graph = graph = home.graph
         self._value_shapes = {v.name: v.shape for v in layout.variables}
         self._names = [name for name in graph.inputs if name not in frozen]
         self.row_names: tuple[str, ...] = ()
+        self.moment_names: tuple[str, ...] = ()
+        self._prepared: OrderedDict[tuple, _Prepared] = OrderedDict()
         self._made: OrderedDict[tuple, _Function] = OrderedDict()
         self._lock = threading.RLock()
 
@@ -181,41 +228,72 @@ class Functions:
             ]
             function = self.get(part, {n: a.shape for n, a in zip(self._names, arrays, strict=True)}, x64=x64)
             values = list(self._layout.unravel(z).values())
-            keys = [] if key is None else list(jax.random.split(key, max(function.num_generators, 1)))
-            generators = [{"jax_state": k} for k in keys[: function.num_generators]]
-            outputs = function.call(*values, *generators, *arrays)
+            keys = [None] * function.num_generators if key is None else jax.random.split(key, function.num_generators)
+            generators = [{"jax_state": k} for k in keys]
+            outputs = self._call(function, [*values, *generators, *arrays])
             return dict(zip(function.names, outputs, strict=True))
+
+    def _call(self, function: _Function, arguments: list) -> Sequence[Array]:
+        try:
+            return function.call(*arguments)
+        except (TypeError, ValueError) as error:  # JAX, on shapes that do not fit each other
+            arrays = arguments[len(arguments) - len(self._names) :]
+            shapes = {name: jnp.shape(a) for name, a in zip(self._names, arrays, strict=True)}
+            if all(self._home.shapes[name] == shape for name, shape in shapes.items()):
+                raise
+            raise _unfit(shapes, error) from error
 
     def get(self, part: Part, shapes: Shapes, *, x64: bool) -> _Function:
         """The function for these shapes, made if need be."""
-        signature = (part, x64, tuple(sorted(shapes.items())))
+        signature = (part, tuple(sorted(shapes.items())))
         with self._lock:
-            if signature not in self._made:
-                self._made[signature] = self._make(part, shapes, x64=x64)
-                if len(self._made) > MAX_FUNCTIONS:
-                    self._made.popitem(last=False)
-            self._made.move_to_end(signature)
-            return self._made[signature]
+            if (signature, x64) not in self._made:
+                if signature not in self._prepared:
+                    _keep(self._prepared, signature, self._prepare(part, shapes))
+                ready = self._prepared[signature]
+                call = to_jax(ready.graph, x64=x64, host_callbacks=self._callbacks)
+                _keep(self._made, (signature, x64), _Function(call, ready.graph.names, ready.num_generators))
+            self._made.move_to_end((signature, x64))
+            return self._made[signature, x64]
 
-    def _make(self, part: Part, shapes: Shapes, *, x64: bool) -> _Function:
-        graph = self._graph
-        with graph_lock, jax.ensure_compile_time_eval():
+    def index_limits(self) -> dict[str, int]:
+        """Inputs that index an axis of a fixed length, with that length."""
+        shapes = {name: self._home.shapes[name] for name in self._names}
+        ready = self._prepared["density", tuple(sorted(shapes.items()))]
+        first = len(ready.graph.fgraph.inputs) - len(self._names)
+        return {self._names[k - first]: n for k, n in index_limits(ready.graph.fgraph).items() if k >= first}
+
+    def _prepare(self, part: Part, shapes: Shapes) -> _Prepared:
+        with graph_work(), jax.ensure_compile_time_eval():
             shapes = dict(shapes) | {name: value.shape for name, value in self._frozen.items()}
-            special = Specialisation(graph, shapes, self._frozen)
-            other = {
-                name: shape
-                for name, shape in special.value_shapes().items()
-                if None not in shape and shape != self._value_shapes[name]
-            }
-            roots = special.bind_values(self._value_shapes)
-            outputs = self._outputs(part, special, other)
-            generators = [v for v in graph_inputs(map(as_plain, outputs.values())) if isinstance(v.type, RandomType)]
-            stand_ins = {v: v.type(name=f"generator_{k}") for k, v in enumerate(generators)}
-            rebuilt = substitute(outputs.values(), stand_ins)
-            outputs = {name: rebuilt[v] for name, v in outputs.items()}
-            inputs = [*roots.values(), *stand_ins.values(), *special.arguments.values()]
-            call = convert(inputs, outputs, x64=x64, host_callbacks=self._callbacks, sampling=part == "simulate")
-            return _Function(call, tuple(outputs), len(generators), tuple(other))
+            at_home = shapes == self._home.shapes
+            special = self._home if at_home else Specialisation(self._graph, shapes, self._frozen)
+            try:
+                return self._rewrite(part, special)
+            except ValuesNeededError as error:
+                if part == "density":
+                    raise
+                raise _without_values(part) from error
+            except (TypeError, ValueError, AssertionError, IndexError) as error:
+                if isinstance(error, PosterionError) or at_home:
+                    raise
+                raise _unfit(shapes, error) from error
+
+    def _rewrite(self, part: Part, special: Specialisation) -> _Prepared:
+        other = {
+            name: shape
+            for name, shape in special.value_shapes.items()
+            if None not in shape and shape != self._value_shapes[name]
+        }
+        special.bind_values(self._value_shapes)
+        outputs = self._outputs(part, special, other)
+        generators = [v for v in graph_inputs(map(as_plain, outputs.values())) if isinstance(v.type, RandomType)]
+        stand_ins = {v: v.type(name=f"generator_{k}") for k, v in enumerate(generators)}
+        rebuilt = substitute(outputs.values(), stand_ins)
+        outputs = {name: rebuilt[v] for name, v in outputs.items()}
+        inputs = [*special.values.values(), *stand_ins.values(), *special.arguments.values()]
+        ready = rewritten(inputs, outputs, samples=part == "simulate")
+        return _Prepared(ready, len(generators))
 
     def _outputs(self, part: Part, special: Specialisation, other: Mapping[str, tuple]) -> dict[str, Variable]:
         graph = self._graph
@@ -224,10 +302,10 @@ class Functions:
         if part == "moments":
             flat = {
                 f"{which} {name}": v
-                for name, both in graph.moments.items()
-                for which, v in zip(("mean", "variance"), both, strict=True)
+                for name in self.moment_names
+                for which, v in zip(("mean", "variance"), graph.moments[name], strict=True)
             }
-            shapes = special.static_shapes(graph.observed)
+            shapes = special.observed_shapes
             return {
                 label: _broadcast(moment, shapes[label.partition(" ")[2]])
                 for label, moment in special.given_values(flat, list(graph.free)).items()
@@ -247,3 +325,10 @@ class Functions:
                 | {f"potential {n}": v for n, v in graph.potentials.items()}
             )
         return special.apply(graph.constrained | graph.derived)
+
+
+def _keep(cache: OrderedDict, key: tuple, value: Any) -> None:
+    """Put an entry in, the oldest out."""
+    cache[key] = value
+    if len(cache) > MAX_FUNCTIONS:
+        cache.popitem(last=False)

@@ -12,14 +12,14 @@ from jaxtyping import Float
 from posterion._typing import Array, Data, Key
 from posterion.errors import DataError, UnsupportedModelError
 from posterion.frontends.pymc.convert import ValuesNeededError
-from posterion.frontends.pymc.foreign import as_plain, graph_lock, pymc
+from posterion.frontends.pymc.foreign import as_plain, graph_work, pymc
 from posterion.frontends.pymc.graph import ModelGraph, open_model
 from posterion.frontends.pymc.initial import InitialPoint, flat
 from posterion.frontends.pymc.labels import make_layout
 from posterion.frontends.pymc.moments import kind_of
 from posterion.frontends.pymc.predict import complete_rows
-from posterion.frontends.pymc.rows import RowGroup, check_rows, find_groups, row_axes, shapes_of
-from posterion.frontends.pymc.specialise import Functions, Specialisation
+from posterion.frontends.pymc.rows import RowGroup, check_rows, find_groups, row_axes
+from posterion.frontends.pymc.specialise import Functions, Specialisation, StaticShapes
 from posterion.frontends.pymc.substitute import ancestors
 from posterion.target import AbstractRowTarget, JointTerms, Moments, Observed, RowPlan, Slot
 
@@ -40,6 +40,7 @@ class SharedGraph:
         self.initial_point = InitialPoint(model)
         self.host_callbacks = host_callbacks
         self.frozen_names: set[str] = set()
+        self.values_decide_shapes = False
         # The dictionary of targets is looked up by the identities of these: they must not be collected before it.
         self._alive = (
             list(model.basic_RVs),
@@ -58,7 +59,8 @@ class SharedGraph:
         shapes = tuple((name, a.shape) for name, a in data.items())
         lengths = tuple(int(v.get_value()) for v in self.graph.dim_lengths)
         frozen = tuple((name, data[name].tobytes()) for name in sorted(self.frozen_names))
-        return shapes, lengths, frozen
+        start = self.initial_point(0) if self.values_decide_shapes else {}
+        return shapes, lengths, frozen, tuple(np.shape(v) for v in start.values())
 
 
 class PyMCTarget(AbstractRowTarget):
@@ -81,7 +83,8 @@ class PyMCTarget(AbstractRowTarget):
         frozen: dict[str, np.ndarray] = {name: data[name] for name in shared.frozen_names}
         while True:
             try:
-                self._prepare(graph, data, frozen, coords)
+                with graph_work():
+                    self._prepare(graph, data, frozen, coords)
                 break
             except ValuesNeededError as error:
                 names = [name for name in graph.inputs if name not in frozen]
@@ -96,24 +99,27 @@ class PyMCTarget(AbstractRowTarget):
                 shared.frozen_names |= set(new)
 
     def _prepare(self, graph: ModelGraph, data: dict, frozen: dict, coords: Mapping) -> None:
-        shapes = {name: a.shape for name, a in data.items()}
-        shaped = shapes_of(graph, shapes, frozen)
         self._frozen = frozen
-        self.layout = make_layout(graph, self._shared.initial_point, shapes, frozen, shaped, coords)
-        self._functions = Functions(graph, self.layout, frozen, host_callbacks=self._shared.host_callbacks)
-        self._functions.get("density", {n: s for n, s in shapes.items() if n not in frozen}, x64=False)
-        self._groups = find_groups(graph, shapes, shaped, frozen)
-        self._axes = row_axes(graph, shaped)
+        home = Specialisation(graph, {name: a.shape for name, a in data.items()}, frozen)
+        if any(None in shape for shape in home.value_shapes.values()):
+            self._shared.values_decide_shapes = True
+        self.layout = make_layout(home, self._shared.initial_point, coords)
+        self._functions = Functions(home, self.layout, frozen, host_callbacks=self._shared.host_callbacks)
+        self._functions.get("density", {n: s for n, s in home.shapes.items() if n not in frozen}, x64=False)
+        self._groups = find_groups(home, frozen)
+        self._axes = row_axes(home)
         for group in self._groups:
             self._axes |= {name: axis for name, axis in group.terms if name in graph.potentials}
         self.row_names = self._functions.row_names = tuple(name for group in self._groups for name in group.derived)
         self.slots = MappingProxyType(self._make_slots(data))
-        self.num_rows = MappingProxyType(self._count_rows(shaped))
-        self.observed = MappingProxyType(self._make_observed(shapes, shaped))
+        self.num_rows = MappingProxyType(self._count_rows(home.term_shapes))
+        self.observed = MappingProxyType(self._make_observed(home))
+        self._functions.moment_names = tuple(name for name, o in self.observed.items() if o.has_moments)
         self.batch_size = graph.minibatches[0].batch_size if graph.minibatches else None
-        self.notes = tuple(self._notes(shaped))
+        self.notes = tuple(self._notes(home.term_shapes))
 
     def _make_slots(self, data: dict[str, np.ndarray]) -> dict[str, Slot]:
+        limits = self._functions.index_limits()
         axes = {name: (axis, group) for group in self._groups for name, axis in group.axes}
         slots = {}
         for name, i in self._shared.graph.inputs.items():
@@ -122,11 +128,14 @@ class PyMCTarget(AbstractRowTarget):
             axis, group = axes.get(name, (None, None))
             any_length = axis if group is not None and group.obstacle is None else None
             shape = tuple(None if k == any_length else n for k, n in enumerate(data[name].shape))
-            slots[name] = Slot(i.dtype, shape, i.dims, axis, i.only_observed)
+            limit = limits.get(name)
+            if group is not None and limit == group.num_rows:
+                limit = None  # an index into the rows themselves, whose number may change
+            slots[name] = Slot(i.dtype, shape, i.dims, axis, i.only_observed, limit)
         return slots
 
-    def _count_rows(self, shaped) -> dict[str, int]:
-        rows = {name: shaped.terms[name][axis] for name, axis in self._axes.items()}
+    def _count_rows(self, terms: StaticShapes) -> dict[str, int]:
+        rows = {name: terms[name][axis] or 0 for name, axis in self._axes.items()}
         for name, sizes in self._shared.graph.total_size.items():
             axis = self._axes.get(name)
             for k, size in enumerate(sizes):
@@ -134,19 +143,16 @@ class PyMCTarget(AbstractRowTarget):
                     continue
                 if k == axis:
                     rows[name] = size
-                elif size != _length(shaped.terms[name], k):
+                elif size != _length(terms[name], k):
                     raise UnsupportedModelError(
                         f"total_size of {name!r} scales axis {k}, which is not the axis of its rows. "
                         "Put the rows on the first axis and give total_size for that one."
                     )
         return rows
 
-    def _make_observed(self, shapes, shaped) -> dict[str, Observed]:
+    def _make_observed(self, home: Specialisation) -> dict[str, Observed]:
         graph = self._shared.graph
-        with graph_lock:
-            special = Specialisation(graph, shapes, self._frozen)
-            full_shapes = special.static_shapes(graph.observed)
-            applied = special.apply(graph.observed)
+        applied = home.apply(graph.observed)
         local = {graph.free[name] for group in self._groups for name in group.local}
         slots = {
             name: slot
@@ -157,7 +163,7 @@ class PyMCTarget(AbstractRowTarget):
         observed = {}
         for name, variable in graph.observed.items():
             axis = self._axes.get(name)
-            shape, dims = full_shapes[name], graph.dims.get(name, ())
+            shape, dims = home.observed_shapes[name], graph.dims.get(name, ())
             if axis is not None:
                 dims = (dims[axis], *_without(dims, axis)) if dims else ()
                 shape = _without(shape, axis)
@@ -165,15 +171,15 @@ class PyMCTarget(AbstractRowTarget):
             if kind == "categorical" and categories is None:
                 kind = "numeric"
             categories = (categories or 0) if kind == "categorical" else 0
-            above = ancestors(variable.owner.inputs) if variable.owner is not None else {}
-            others = {v for n, v in graph.observed.items() if n != name}
-            closed = name in graph.moments and not any(v in local or v in others for v in above)
+            # Given z means given nothing else that is random: no other observed variable, no latent of new rows.
+            random = local | {v for n, v in graph.observed.items() if n != name}
+            closed = name in graph.moments and not any(v in random for v in ancestors(variable.owner.inputs))
             observed[name] = Observed(
                 kind, tuple(n or 0 for n in shape), tuple(dims), categories, closed, slots.get(name)
             )
         return observed
 
-    def _notes(self, shaped) -> list[str]:
+    def _notes(self, terms: StaticShapes) -> list[str]:
         graph, notes = self._shared.graph, []
         for group in graph.minibatches:
             notes.append(f"pm.Minibatch taken over: {group.batch_size} of {group.num_rows} rows per step")
@@ -183,7 +189,7 @@ class PyMCTarget(AbstractRowTarget):
                 for name in followers
             ]
         for name, total in self.num_rows.items():
-            rows = _length(shaped.terms[name], self._axes[name])
+            rows = _length(terms[name], self._axes[name])
             if total != rows:
                 notes.append(f"the {rows} rows of {name!r} stand for total_size={total} rows")
             elif name in graph.total_size and not graph.minibatches:
@@ -223,7 +229,7 @@ class PyMCTarget(AbstractRowTarget):
         return {name: jnp.asarray(t, z.dtype) for name, t in self._functions("density", z, data).items()}
 
     def moments(self, z: Float[Array, " dim"], data: Data) -> dict[str, Moments]:
-        names = [name for name, observed in self.observed.items() if observed.has_moments]
+        names = self._functions.moment_names
         if not names:
             return {}
         values = self._functions("moments", z, data)
@@ -238,6 +244,8 @@ class PyMCTarget(AbstractRowTarget):
         return jnp.moveaxis(array, self._axes[name], 0) if name in self._axes else array
 
     def simulate(self, key: Key, z: Float[Array, " dim"], data: Data) -> dict[str, Array]:
+        if not self.observed:
+            return {}
         draws = self._functions("simulate", z, data, key)
         return {name: self._rows_first(name, draw) for name, draw in draws.items()}
 
@@ -277,8 +285,14 @@ class PyMCTarget(AbstractRowTarget):
         start = self._shared.initial_point(0)
         noise = np.random.default_rng(0)
         values = {name: v + 0.1 * noise.standard_normal(np.shape(v)) for name, v in start.items()}
-        check_rows(self._shared.graph, group, self._shared.data(), values)
+        check_rows(self._shared.graph, group, self._shared.data(), values, self._evaluate)
         return RowPlan(group.num_rows, group.axes, tuple(name for name, _ in group.terms))
+
+    def _evaluate(self, values: Mapping[str, np.ndarray], data: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        with jax.enable_x64(True):
+            z = jnp.asarray(flat(values), "float64")
+            terms = jax.jit(self._terms)(z, {name: data[name] for name in self.slots})
+            return {name: np.asarray(term) for name, term in terms.items()}
 
     def _choose_group(self, over: str | None) -> RowGroup:
         if not self._groups:
