@@ -57,14 +57,30 @@ class Reliability:
 
 
 def accuracy(probabilities: Any, outcomes: Any) -> float:
-    """Share of rows whose most probable label came true; for a binary outcome 1 is predicted from 0.5 upwards."""
+    """Share of rows whose most probable label came true; for a binary outcome 1 is predicted from 0.5 upwards.
+
+    Parameters
+    ----------
+    probabilities
+        Of 1 for a binary outcome, one per row; or of each class, one column per class.
+    outcomes
+        What came true: 0, 1, ... per row.
+    """
     p, y = _checked(probabilities, outcomes)
     predicted = p >= 0.5 if p.ndim == 1 else np.argmax(p, axis=1)
     return float(np.mean(predicted == y))
 
 
 def log_score(probabilities: Any, outcomes: Any) -> float:
-    """Mean log probability of what came true, in nats; higher is better, 0 is perfect, -inf an excluded outcome."""
+    """Mean log probability of what came true, in nats; higher is better, 0 is perfect, -inf an excluded outcome.
+
+    Parameters
+    ----------
+    probabilities
+        Of 1 for a binary outcome, one per row; or of each class, one column per class.
+    outcomes
+        What came true: 0, 1, ... per row.
+    """
     p, y = _checked(probabilities, outcomes)
     with np.errstate(divide="ignore"):
         return float(np.mean(np.log(_of_outcome(p, y))))
@@ -75,6 +91,13 @@ def brier_score(probabilities: Any, outcomes: Any) -> float:
 
     For a binary outcome mean (p - y)^2, from 0 to 1. For K classes the sum over classes, mean sum_k (p_k - [y = k])^2,
     from 0 to 2: with K = 2 it is twice the binary one.
+
+    Parameters
+    ----------
+    probabilities
+        Of 1 for a binary outcome, one per row; or of each class, one column per class.
+    outcomes
+        What came true: 0, 1, ... per row.
     """
     p, y = _checked(probabilities, outcomes)
     if p.ndim == 1:
@@ -126,6 +149,17 @@ def expected_calibration_error(
     """Mean over rows of |frequency - probability| in their bin of `reliability`; 0 is perfect.
 
     It depends on the bins, and grows by chance alone as they get smaller: compare only equal bins on equal data.
+
+    Parameters
+    ----------
+    probabilities
+        Of 1 for a binary outcome, one per row; or of each class, one column per class.
+    outcomes
+        What came true: 0, 1, ... per row.
+    bins
+        How many.
+    binning
+        As in `reliability`.
     """
     return reliability(probabilities, outcomes, bins=bins, binning=binning).expected_error
 

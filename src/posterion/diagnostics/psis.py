@@ -55,6 +55,11 @@ class ParetoSmoothed(NamedTuple):
 def khat_threshold(num_draws: int) -> float:
     """The largest k-hat at which this many draws still give reliable estimates: min(1 - 1 / log10(S), 0.7) [1]_.
 
+    Parameters
+    ----------
+    num_draws
+        S, the number of draws the estimate rests on.
+
     References
     ----------
     .. [1] Vehtari et al. (2024), JMLR 25(72), section 3.2.4.

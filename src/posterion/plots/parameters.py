@@ -92,7 +92,13 @@ def plot_parameters(
 
 
 def parameters_size(draws: xr.DataTree | xr.Dataset, *, var_names: Sequence[str] | None = None) -> tuple[float, float]:
-    """Width and height (inches) that suit `plot_parameters` of these draws, to make a figure of one's own for it."""
+    """Width and height (inches) that suit `plot_parameters` of these draws, to make a figure of one's own for it.
+
+    Parameters
+    ----------
+    draws, var_names
+        As passed to `plot_parameters`.
+    """
     return _size(list(_lines(_found(draws, var_names))))
 
 

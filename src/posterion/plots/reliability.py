@@ -87,7 +87,15 @@ def plot_reliability(
 
 
 def wilson_interval(successes: np.ndarray, trials: np.ndarray, *, z: float = 1.96) -> tuple[np.ndarray, np.ndarray]:
-    """Bounds of a proportion's interval: (p + z^2/2n ± z sqrt(p (1 - p)/n + z^2/4n^2)) / (1 + z^2/n)."""
+    """Bounds of a proportion's interval: (p + z^2/2n ± z sqrt(p (1 - p)/n + z^2/4n^2)) / (1 + z^2/n).
+
+    Parameters
+    ----------
+    successes, trials
+        Counts; n is the number of trials.
+    z
+        Half the width in standard normal units; 1.96 for 95 %.
+    """
     proportion = successes / trials
     scale = 1 + z**2 / trials
     centre = (proportion + z**2 / (2 * trials)) / scale

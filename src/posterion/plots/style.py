@@ -74,7 +74,13 @@ def look() -> Iterator[None]:
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """Make a figure (inches) that belongs to no window, for a file: ``new_figure(6, 4).subplots()`` gives axes."""
+    """Make a figure (inches) that belongs to no window, for a file: ``new_figure(6, 4).subplots()`` gives axes.
+
+    Parameters
+    ----------
+    width, height
+        In inches.
+    """
     with look():
         return Figure(figsize=(width, height), layout="constrained")
 

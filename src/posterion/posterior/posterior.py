@@ -3,11 +3,10 @@
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from os import PathLike
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
-import xarray as xr
 from jaxtyping import Float
 
 from posterion._typing import PyTree
@@ -19,6 +18,9 @@ from posterion.posterior.datatree import constrained_draws, data_groups, to_data
 from posterion.posterior.record import FitRecord
 from posterion.predictive import Prediction, predict
 from posterion.target import AbstractRowTarget, AbstractTarget, Layout
+
+if TYPE_CHECKING:
+    import xarray
 
 _PURPOSES = ("sample", "predict")
 
@@ -74,7 +76,7 @@ class Posterior:
         return self.record.losses
 
     @cached_property
-    def history(self) -> xr.Dataset:
+    def history(self) -> "xarray.Dataset":
         """The path of the ELBO: see `FitRecord.history`."""
         return self.record.history()
 
@@ -104,7 +106,7 @@ class Posterior:
         """Independent draws of the flat unconstrained vector, as the engine sees it."""
         return self._draws(_whole("draws", draws), "sample", random_seed)
 
-    def sample(self, draws: int = 1000, random_seed: int | None = None) -> xr.DataTree:
+    def sample(self, draws: int = 1000, random_seed: int | None = None) -> "xarray.DataTree":
         """Draw from the approximate posterior.
 
         Parameters

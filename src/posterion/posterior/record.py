@@ -1,10 +1,13 @@
 """The record of a fit: how it was made, why it stopped, what it cost. Plain values, so that it saves as JSON."""
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
-import xarray as xr
 from jaxtyping import Float
+
+if TYPE_CHECKING:
+    import xarray
 
 
 @dataclass(frozen=True)
@@ -85,7 +88,7 @@ class FitRecord:
         """Whether the stop rule was met."""
         return self.status == "converged"
 
-    def history(self) -> xr.Dataset:
+    def history(self) -> "xarray.Dataset":
         """The path of the ELBO as a dataset.
 
         Returns
@@ -94,7 +97,9 @@ class FitRecord:
             ``neg_elbo`` (step): noisy estimates in nats; ``elbo``, ``gain`` and ``gain_se`` (comparison): the clean
             values after each round, at ``comparison`` steps.
         """
-        return xr.Dataset(
+        from xarray import Dataset  # half a second to import
+
+        return Dataset(
             {
                 "neg_elbo": ("step", np.asarray(self.losses), {"units": "nats"}),
                 "elbo": ("comparison", np.array([c.elbo for c in self.comparisons], float), {"units": "nats"}),
