@@ -51,14 +51,12 @@ def is_literal(atom: Any) -> bool:
 
 
 def inlined_call(equation: Equation) -> tuple[Jaxpr, Sequence[Operand]] | None:
-    """What a plain call runs; None if it is no call, or one that also asks for a placement or compiler options."""
+    """What a plain call runs; None if it is no call, or one that also asks for a placement."""
     parameter = INLINED.get(equation.primitive.name)
     if parameter is None:
         return None
     placements = (*equation.params.get("in_shardings", ()), *equation.params.get("out_shardings", ()))
     if any(type(placement).__name__ != "UnspecifiedValue" for placement in placements):
-        return None
-    if equation.params.get("compiler_options_kvs"):
         return None
     return opened(equation.params[parameter])
 

@@ -98,7 +98,7 @@ def broadcast_in_dim(equation: Equation, operands: Sequence[Value]) -> list[Valu
     if len(operands) != 1:
         return None  # dynamic shapes
     (x,) = operands
-    shape, axes = equation.outvars[0].aval.shape, equation.params["broadcast_dimensions"]
+    shape, axes = equation.outvars[0].aval.shape, _axes(equation, "broadcast_dimensions")
 
     make = partial(_broadcast, x, shape, axes)
     if x.votes:
@@ -110,7 +110,7 @@ def broadcast_in_dim(equation: Equation, operands: Sequence[Value]) -> list[Valu
     return [on_demand(make, shape, operands)]
 
 
-def _broadcast(x: Value, shape: tuple[int, ...], axes: tuple[int, ...], order: Order) -> Operand:
+def _broadcast(x: Value, shape: Sequence[int], axes: Order, order: Order) -> Operand:
     """``x`` with its axes at ``axes`` of ``shape``, all of it in an order."""
     source = tuple(sorted(range(len(axes)), key=lambda axis: order.index(axes[axis])))
     places = [order.index(axes[axis]) for axis in source]
@@ -130,7 +130,7 @@ def iota(equation: Equation, operands: Sequence[Value]) -> list[Value] | None:
 def transpose(equation: Equation, operands: Sequence[Value]) -> list[Value]:
     """Costs nothing: only the order changes."""
     (x,) = operands
-    permutation = equation.params["permutation"]
+    permutation = _axes(equation, "permutation")
     if x.order is None:
         shape = equation.outvars[0].aval.shape
         return [on_demand(lambda order: x.in_order(tuple(permutation[axis] for axis in order)), shape, operands)]
@@ -236,6 +236,11 @@ def gather(equation: Equation, operands: Sequence[Value]) -> list[Value] | None:
     arrays = [x.in_order(order), indices.natural]
     (result,) = evaluate(equation, arrays, dimension_numbers=dimension_numbers, slice_sizes=sizes)
     return [held(result)]
+
+
+def _axes(equation: Equation, parameter: str) -> Order:
+    """A parameter that names axes; batching rules leave NumPy's integers in some."""
+    return tuple(int(axis) for axis in equation.params[parameter])
 
 
 def _reordered(entries: Sequence | None, order: Order) -> tuple | None:
