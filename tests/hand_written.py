@@ -103,7 +103,7 @@ class _Likelihood(Likelihood):
 
 
 BERNOULLI = _Likelihood(
-    Observed("binary", dims=("row_id",)),
+    Observed("binary", dims=("row_id",), slot="y"),
     _bernoulli_log,
     lambda key, eta, values: jax.random.bernoulli(key, jax.nn.sigmoid(eta)).astype(jnp.int32),
     _sigmoid_moments,
@@ -122,7 +122,7 @@ POISSON = _Likelihood(
     lambda eta, values: Moments(jnp.exp(eta), jnp.exp(eta)),
 )
 NORMAL = _Likelihood(
-    Observed("numeric", dims=("row_id",)),
+    Observed("numeric", dims=("row_id",), slot="y"),
     lambda y, eta, values: (
         -0.5 * ((y - eta) / values["sigma"]) ** 2 - jnp.log(values["sigma"]) - 0.5 * jnp.log(2 * jnp.pi)
     ),

@@ -89,3 +89,10 @@ def test_a_density_without_an_input_for_outcomes_is_refused():
     prediction = predict(target, draws_for(target, 5), inputs_for(target, 4), key=KEY, x64=True)
     with pytest.raises(UnsupportedModelError, match="not a data input"):
         prediction.log_score("out", np.zeros(4))
+
+
+def test_fractions_are_not_scored_as_counts():
+    target = hand.linear(hand.POISSON)
+    prediction = predict(target, draws_for(target, 5), inputs_for(target, 2), key=KEY, x64=True)
+    with pytest.raises(DataError, match="whole numbers"):
+        prediction.log_score("out", np.array([1.5, 2.0]))

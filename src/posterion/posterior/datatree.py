@@ -59,6 +59,8 @@ def constrained_draws(
             ("constrain", wanted), Program(lambda z, data: jax.lax.map(lambda each: one(each, data), z))
         )
         shapes = jax.eval_shape(one, z[0], arrays)
+        order = {name: place for place, name in enumerate([v.name for v in target.layout.variables])}
+        shapes = dict(sorted(shapes.items(), key=lambda item: order.get(item[0], len(order))))  # JAX sorts by name
         bytes_per_draw = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(shapes))
         size = max(1, min(_DRAWS_PER_CHUNK, len(z), _CHUNK_BYTES // max(bytes_per_draw, 1)))
         out = {name: np.empty((len(z), *leaf.shape), leaf.dtype) for name, leaf in shapes.items()}

@@ -38,6 +38,11 @@ class LoadedTarget(AbstractRowTarget):
     description
         As `export_target` gave it.
 
+    Attributes
+    ----------
+    arrays, description
+        What it was rebuilt from, so that it can be saved again.
+
     Raises
     ------
     PosteriorFileError
@@ -45,12 +50,12 @@ class LoadedTarget(AbstractRowTarget):
     """
 
     def __init__(self, arrays: Mapping[str, np.ndarray], description: Mapping[str, Any]) -> None:
-        self._description = description
-        self.arrays, self.description = dict(arrays), dict(description)  # to be saved again
+        self.arrays = {name: values for name, values in arrays.items() if name.startswith("target/")}
+        self.description = dict(description)
         self._orders = {name: tuple(order) for name, order in description["orders"].items()}
         self._kept = {
             name.removeprefix("target/data/"): values
-            for name, values in arrays.items()
+            for name, values in self.arrays.items()
             if name.startswith("target/data/")
         }
         self.layout = _layout(description["layout"])
@@ -62,8 +67,8 @@ class LoadedTarget(AbstractRowTarget):
         self.block_sizes = tuple(description["block_sizes"]) or None
         self._functions = {
             name.removeprefix("target/"): _deserialise(values, description)
-            for name, values in arrays.items()
-            if name.startswith("target/") and not name.startswith("target/data/")
+            for name, values in self.arrays.items()
+            if not name.startswith("target/data/")
         }
 
     @property
@@ -93,7 +98,7 @@ class LoadedTarget(AbstractRowTarget):
         return jax.tree.map(_to_first, exported.call(key, z, stored))
 
     def _check_kept(self, name: str) -> None:
-        reason = self._description["missing"].get(name)
+        reason = self.description["missing"].get(name)
         if reason is not None:
             raise UnsupportedModelError(
                 f"the saved posterior could not keep the model's {name} ({reason}); "
@@ -101,7 +106,7 @@ class LoadedTarget(AbstractRowTarget):
             )
 
     def _rows_of(self, data: Data) -> int:
-        name, axis = self._description["row_plan"]["axes"][0]
+        name, axis = self.description["row_plan"]["axes"][0]
         return data[name].shape[axis]
 
     def joint_terms(self, z: Float[Array, " dim"], data: Data) -> JointTerms:
@@ -120,24 +125,24 @@ class LoadedTarget(AbstractRowTarget):
 
     def constrain(self, z: Float[Array, " dim"], data: Data) -> dict[str, Array]:
         self._check_kept("constrain")
-        slots = self._description["constrain_slots"]
+        slots = self.description["constrain_slots"]
         values = self._functions["constrain"].call(z, {name: data[name] for name in slots})
-        return {name: values[name] for name in self._description["constrained"]}  # JAX sorts names
+        return {name: values[name] for name in self.description["constrained"]}  # JAX sorts names
 
     def initial_point(self, seed: int) -> np.ndarray:
         raise UnsupportedModelError("a loaded posterior cannot be fitted again; fit the model itself")
 
     def row_plan(self, over: str | None = None) -> RowPlan:
-        if self._description["row_plan"] is None:
+        if self.description["row_plan"] is None:
             raise UnsupportedModelError(
                 "the rows of this model depend on each other, so it was saved for the data it was fitted to as a whole"
             )
-        return RowPlan(**_tuples(self._description["row_plan"]))
+        return RowPlan(**_tuples(self.description["row_plan"]))
 
     def new_rows(self, data: Data) -> dict[str, np.ndarray]:
         passed = check_data(self.slots, data, partial=True)
-        shapes = {name: tuple(shape) for name, shape in self._description["shapes"].items()}
-        if self._description["row_plan"] is None:
+        shapes = {name: tuple(shape) for name, shape in self.description["shapes"].items()}
+        if self.description["row_plan"] is None:
             return self._same_rows(passed, shapes)
         axes = dict(self.row_plan().axes)
         covariates = [name for name in axes if not self.slots[name].only_observed]

@@ -13,6 +13,7 @@ from posterion.errors import DataError, UnsupportedModelError
 from posterion.predictive.evaluation import Evaluation
 from posterion.predictive.statistics import Summary, rules
 from posterion.target import Observed
+from posterion.target.checks import check_array
 
 _RELIABLE_PROBABILITY = 1e-4
 # Mean probabilities in float32 carry an absolute error of about 1e-7 (1 - p near p = 1), one part in a thousand here.
@@ -51,7 +52,9 @@ def log_score(
             f"the log score of {name!r} needs its density at new outcomes, but its observed values are not a data "
             "input of the model; pass them to the model as named data"
         )
-    return evaluation.with_data({slot: y}).log_mean_density(name, len(y))
+    what = target.slots[slot]
+    values = check_array(slot, what, y if what.row_axis is None else np.moveaxis(y, 0, what.row_axis))
+    return evaluation.with_data({slot: values}).log_mean_density(name, len(y))
 
 
 def _checked_outcomes(name: str, observed: Observed, y: Any, num_rows: int) -> np.ndarray:

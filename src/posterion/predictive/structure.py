@@ -14,7 +14,11 @@ from posterion.target import AbstractRowTarget
 
 def observed_slots(target: AbstractRowTarget, data: Mapping[str, Any]) -> dict[str, str]:
     """By observed variable, the slot its values enter by; without those that have no slot of their own."""
-    known = {name: observed.slot for name, observed in target.observed.items() if observed.slot is not None}
+    known = {
+        name: observed.slot
+        for name, observed in target.observed.items()
+        if observed.slot is not None and target.slots[observed.slot].only_observed
+    }
     if len(known) < len(target.observed):
         z = jnp.zeros(target.layout.size)
         used = used_inputs(lambda arrays: target.joint_terms(z, arrays).log_likelihood, target.as_arrays(data))
