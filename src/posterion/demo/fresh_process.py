@@ -85,7 +85,8 @@ def _predict(posterior: str, rows: str, answer: str, draws: str, started: str) -
     loaded = [name for name in ABSENT if name in sys.modules]
     if loaded:
         raise RuntimeError(f"{loaded} should not have been imported by now")
-    sys.modules.update(dict.fromkeys(ABSENT))  # None makes `import` fail as if it were not installed
+    for name in ABSENT:
+        sys.modules[name] = None  # type: ignore[assignment]  makes `import` fail as if it were not installed
     import posterion as po
 
     with np.load(rows, allow_pickle=False) as inputs:

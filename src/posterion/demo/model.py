@@ -1,5 +1,8 @@
 """The model of the demonstration, in PyMC's own words: nothing here knows of Posterion."""
 
+# pyright: reportArgumentType=false, reportGeneralTypeIssues=false
+# PyMC declares `Minibatch` for symbolic variables only; arrays are what its documentation passes.
+
 import numpy as np
 import pymc as pm  # noqa: TID253  this module is loaded only when PyMC is wanted
 

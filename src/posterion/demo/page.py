@@ -106,7 +106,7 @@ def report_page(found: Findings) -> Page:
         ),
         Section(
             "Over the whole plane",
-            ["2,500 posterior draws over a grid of 10,000 points."] if found.size == Size() else [],
+            [f"{found.size.draws:,} posterior draws over a grid of {found.size.grid**2:,} points."],
             pictures=show("probability", "predicted_class_sd"),
         ),
         Section("What is known and what is not", pictures=show("uncertainty")),
@@ -155,7 +155,7 @@ def _minibatch_section(found: Findings, pictures: list[Picture]) -> Section:
         f"Two separate calls of pm.Minibatch would pair inputs with the labels of other rows. They are refused: "
         f"“{found.refusal}”",
     ]
-    return Section("By mini-batches", text, [Table(columns, rows)], pictures)
+    return Section("By mini-batches", text, tables=[Table(columns, rows)], pictures=pictures)
 
 
 def _fit_cells(fit: po.Posterior) -> tuple[str, ...]:

@@ -64,7 +64,7 @@ def _classes(data: Data) -> Picture:
         figure,
         "data",
         f"Scatter plot of {len(data.Y)} rows over two inputs; the classes {' and '.join(data.classes)} overlap.",
-        f"{data.source}. All rows, before they are split into halves to fit and to test.",
+        "All rows, before they are split into halves to fit and to test.",
     )
 
 

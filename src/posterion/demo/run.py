@@ -163,7 +163,7 @@ class _Story:
         with self.narrator.step("Sample") as step:
             self.draws = self.posterior.sample(self.size.draws)
             group = self.draws["posterior"]
-            step.say(f"{self.size.draws:,} draws of {', '.join(group.data_vars)} as an ArviZ DataTree")
+            step.say(f"{self.size.draws:,} draws of {', '.join(map(str, group.data_vars))} as an ArviZ DataTree")
         with self.narrator.step("Predict") as step:
             self.inputs = {"ann_input": self.data.X_test}
             self.prediction = self.posterior.predict(self.inputs, draws=self.size.draws)

@@ -42,7 +42,7 @@ def plot_elbo(
     with look():
         ax = axes_for(ax, 6.6, 3.7)
         ax.set(xlabel="step", ylabel="negative ELBO (nats)")
-        ax.set_title(_sentence_case(sentence), wrap=False)
+        ax.set_title(_wrapped(sentence, ax), fontsize=9.5)
         ax.xaxis.set_major_formatter("{x:,.0f}")
         if steps.size == 0:
             ax.text(0.5, 0.5, "no steps were taken", transform=ax.transAxes, ha="center", color=MUTED)
@@ -144,6 +144,7 @@ def _limits(losses: np.ndarray, smooth: np.ndarray, clean: np.ndarray) -> tuple[
     return low - room, high + 1.5 * room
 
 
-def _sentence_case(sentence: str) -> str:
-    text = sentence[:1].upper() + sentence[1:]
-    return "\n".join(textwrap.wrap(text, 92))
+def _wrapped(sentence: str, ax: Axes) -> str:
+    """The sentence in lines no wider than the axes: a letter of this size is about 5.4 points wide."""
+    points = ax.get_window_extent().width * 72 / ax.get_figure(root=True).dpi  # type: ignore[union-attr]
+    return "\n".join(textwrap.wrap(sentence[:1].upper() + sentence[1:], max(30, int(points / 5.4))))

@@ -26,6 +26,7 @@ def fit_section(posterior: "po.Posterior", pictures: Sequence[Picture] = (), *, 
         ("precision", "float64" if record.x64 else "float32"),
         ("random seed", str(record.random_seed)),
     ]
+    rows += [("note", note) for note in record.notes]
     if record.rows_per_step is not None:
         rows.insert(4, ("rows per step", f"{record.rows_per_step:,} of {record.num_rows:,}"))
     tables = [Table(("", ""), rows)]
@@ -37,17 +38,21 @@ def fit_section(posterior: "po.Posterior", pictures: Sequence[Picture] = (), *, 
             "After each round, on fresh draws: the ELBO, what the round gained, and the standard error of the gain"
         )
         tables.append(Table(("steps", "ELBO (nats)", "gain (nats)", "± (nats)"), rounds, caption))
-    return Section(heading, list(record.notes), tables, pictures)
+    return Section(heading, tables=tables, pictures=pictures)
 
 
 def verdict_section(posterior: "po.Posterior", *, heading: str = "The verdict") -> Section:
     """How far a posterior can be trusted, and what to do about it."""
     verdict = posterior.diagnose()
-    word = "Nothing speaks against it." if verdict.trustworthy else "Do not trust this approximation as it is."
-    rows = [("for and against", reason) for reason in verdict.reasons]
-    rows += [("what to do", advice) for advice in verdict.advice]
-    rows.append(("Pareto k-hat", f"{verdict.khat:.2f}"))
-    return Section(heading, [word], [Table(("", ""), rows)])
+    word = "Trustworthy: nothing speaks against it." if verdict.trustworthy else "Not to be trusted as it is."
+    points = [*map(_sentence, verdict.reasons), *(f"What to do: {_sentence(advice)}" for advice in verdict.advice)]
+    points.append(f"Pareto k-hat of the importance ratios: {verdict.khat:.2f}.")
+    return Section(heading, [word], points)
+
+
+def _sentence(text: str) -> str:
+    start = text if text.startswith("k-hat") else text[:1].upper() + text[1:]
+    return start + ("" if text.endswith(".") else ".")
 
 
 def footer() -> str:

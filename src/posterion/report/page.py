@@ -13,6 +13,9 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+_SHOWN = 96 / 150
+"""Pixels on the page per pixel of a picture: one inch of a figure is shown as one inch, and is sharp in print."""
+
 
 @dataclass(frozen=True)
 class Picture:
@@ -58,10 +61,10 @@ class Picture:
     def to_html(self) -> str:
         """A figure with its caption."""
         data = base64.b64encode(self.png).decode()
-        shown = self.width // 2  # rendered at twice the size it is shown at, for sharp screens and print
+        shown_width, shown_height = (round(size * _SHOWN) for size in (self.width, self.height))
         return (
             f'<figure id="{html.escape(self.name)}"><img src="data:image/png;base64,{data}" '
-            f'alt="{html.escape(self.alt)}" width="{shown}" height="{self.height // 2}">'
+            f'alt="{html.escape(self.alt)}" width="{shown_width}" height="{shown_height}">'
             f"<figcaption>{html.escape(self.caption)}</figcaption></figure>"
         )
 
@@ -73,7 +76,7 @@ class Table:
     Parameters
     ----------
     columns
-        Headings.
+        Headings; empty texts for none.
     rows
         Cells, as text; the first of each row names it.
     caption
@@ -87,19 +90,20 @@ class Table:
     def to_html(self) -> str:
         """A table whose first column are row headings."""
         caption = f"<caption>{html.escape(self.caption)}</caption>" if self.caption else ""
-        head = "".join(f'<th scope="col">{html.escape(c)}</th>' for c in self.columns)
+        columns = "".join(f'<th scope="col">{html.escape(c)}</th>' for c in self.columns)
+        head = f"<thead><tr>{columns}</tr></thead>" if any(self.columns) else ""
         body = "".join(
             f'<tr><th scope="row">{html.escape(first)}</th>'
             + "".join(f"<td>{html.escape(cell)}</td>" for cell in rest)
             + "</tr>"
             for first, *rest in self.rows
         )
-        return f'<div class="scroll"><table>{caption}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+        return f'<div class="scroll"><table>{caption}{head}<tbody>{body}</tbody></table></div>'
 
 
 @dataclass(frozen=True)
 class Section:
-    """A section of a page, in the order text, tables, pictures, code.
+    """A section of a page, in the order text, bullets, tables, pictures, code.
 
     Parameters
     ----------
@@ -107,6 +111,8 @@ class Section:
         Its heading.
     text
         Paragraphs.
+    bullets
+        Points of a list.
     tables, pictures
         What it shows.
     code
@@ -115,6 +121,7 @@ class Section:
 
     heading: str
     text: Sequence[str] = ()
+    bullets: Sequence[str] = ()
     tables: Sequence[Table] = ()
     pictures: Sequence[Picture] = ()
     code: str = ""
@@ -123,9 +130,12 @@ class Section:
         """A section with its heading."""
         parts = [f'<h2 id="{anchor}">{html.escape(self.heading)}</h2>']
         parts += [f"<p>{html.escape(paragraph)}</p>" for paragraph in self.text]
+        if self.bullets:
+            parts.append(f"<ul>{''.join(f'<li>{html.escape(point)}</li>' for point in self.bullets)}</ul>")
         parts += [table.to_html() for table in self.tables]
         if self.pictures:
-            parts.append(f'<div class="pictures">{"".join(p.to_html() for p in self.pictures)}</div>')
+            kind = "pictures pair" if len(self.pictures) > 1 else "pictures"
+            parts.append(f'<div class="{kind}">{"".join(p.to_html() for p in self.pictures)}</div>')
         if self.code:
             parts.append(f"<pre><code>{html.escape(self.code)}</code></pre>")
         return f'<section aria-labelledby="{anchor}">{"".join(parts)}</section>'
