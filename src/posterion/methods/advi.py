@@ -22,8 +22,6 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jaxtyping import Float, Int
-from scipy.special import ndtri
-from scipy.stats import qmc
 
 from posterion._typing import Array, Batch, Key, PyTree
 from posterion.errors import OptionError
@@ -159,6 +157,9 @@ def _host_noise(family: AbstractFamily, layout: Layout, seed: int, num_draws: in
     forms, tree = _noise_form(family, layout, bool(jax.config.jax_enable_x64))
     sizes = [int(np.prod(shape)) for shape, _ in forms]
     dimension, random = sum(sizes), np.random.default_rng(seed)
+    from scipy.special import ndtri  # SciPy takes longer to import than all of Posterion
+    from scipy.stats import qmc
+
     if quasi and dimension <= qmc.Sobol.MAXDIM:
         uniform = qmc.Sobol(dimension, scramble=True, rng=random).random(num_draws)
         normal = ndtri(np.clip(uniform, 1e-10, 1 - 1e-10))

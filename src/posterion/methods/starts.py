@@ -18,7 +18,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
-from scipy.optimize import minimize
 from threadpoolctl import ThreadpoolController
 
 from posterion._typing import Array, Batch
@@ -84,6 +83,8 @@ def whiten(program: Callable, initial: Float[np.ndarray, " dim"], batch: Batch) 
     batch
         All rows.
     """
+    from scipy.optimize import minimize  # a third of a second to import
+
     dtype = jnp.result_type(float)
     zero = np.zeros(initial.shape, dtype)
 

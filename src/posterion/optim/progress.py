@@ -4,9 +4,6 @@ import sys
 import time
 from typing import Protocol, runtime_checkable
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-
 
 @runtime_checkable
 class ProgressReporter(Protocol):
@@ -33,6 +30,9 @@ class Bar:
     """A line with a bar, the steps per second and the average negative ELBO, on standard error."""
 
     def __init__(self) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
         self._console = Console(file=sys.stderr)
         self._progress = Progress(
             SpinnerColumn(),
@@ -78,6 +78,8 @@ def reporter(*, progress: bool) -> ProgressReporter:
     """A bar if asked for and somebody looks (a terminal or a notebook), else silence."""
     if not progress:
         return Silent()
+    from rich.console import Console
+
     if Console(file=sys.stderr).is_terminal or "ipykernel" in sys.modules:
         return Bar()
     return Silent()
