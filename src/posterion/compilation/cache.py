@@ -150,9 +150,12 @@ class Program:
         """Compile for arguments of these shapes without running; safe in another thread."""
         self._get(arguments, count=False)
 
+    def is_ready(self, *arguments: Any) -> bool:
+        """Whether it is compiled for arguments of these shapes."""
+        return _signature(arguments) in self._compiled
+
     def _get(self, arguments: tuple, *, count: bool) -> Callable:
-        leaves, tree = jax.tree.flatten(arguments)
-        key = (tree, tuple(jax.typeof(leaf) for leaf in leaves), bool(jax.config.jax_enable_x64))
+        key = _signature(arguments)
         program = self._compiled.get(key)
         if program is None:
             with self._lock:
@@ -167,12 +170,20 @@ class Program:
         return program
 
 
+def _signature(arguments: tuple) -> tuple:
+    leaves, tree = jax.tree.flatten(arguments)
+    return tree, tuple(jax.typeof(leaf) for leaf in leaves), bool(jax.config.jax_enable_x64)
+
+
 def prepare(programs: Sequence[tuple[Program, tuple]]) -> None:
     """Compile several programs at the same time.
 
     Tracing takes the interpreter lock, compiling does not; with two programs of equal size this saves a third.
     """
     start = time.perf_counter()
+    programs = [(program, arguments) for program, arguments in programs if not program.is_ready(*arguments)]
+    if not programs:
+        return
     x64 = bool(jax.config.jax_enable_x64)
 
     def one(program: Program, arguments: tuple) -> None:
