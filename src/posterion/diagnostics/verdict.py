@@ -15,6 +15,7 @@ References
 """
 
 import math
+import textwrap
 from dataclasses import dataclass
 from typing import Any
 
@@ -73,14 +74,18 @@ class Verdict:
 
     def __str__(self) -> str:
         lines = ["The approximation looks " + ("trustworthy." if self.trustworthy else "NOT trustworthy.")]
-        lines += [f"  - {sentence}" for sentence in self.reasons]
+        lines += map(_item, self.reasons)
         if self.advice:
-            lines += ["What to do:", *(f"  - {sentence}" for sentence in self.advice)]
+            lines += ["What to do:", *map(_item, self.advice)]
         numbers = f"ELBO {self.elbo:,.2f} ± {self.elbo_se:.2f} nats"
         if self.null_elbo is not None:
             numbers += f" (without inputs {self.null_elbo:,.2f})"
         numbers += f" · k-hat {self.khat:.2f} (limit {self.khat_threshold:.2f}) · {self.num_draws:,} draws"
         return "\n".join([*lines, numbers])
+
+
+def _item(sentence: str) -> str:
+    return textwrap.fill(sentence, width=100, initial_indent="  - ", subsequent_indent="    ")
 
 
 def judge(
@@ -120,7 +125,7 @@ def judge(
     advice: list[str] = []
 
     if not np.isfinite(elbo):
-        bad = np.mean(~np.isfinite(log_weights))
+        bad = np.mean(~np.isfinite(log_weights)) if log_weights.size else 1.0
         against.append(f"the log density is not finite at {bad:.0%} of the approximation's draws")
         advice.append("look at the verdict of a fit with precision='float64', and at priors with bounded support")
     _judge_stop(status, sentence, losses, is_network, against, favour, advice)
@@ -222,7 +227,7 @@ def _judge_stop(
         else:
             favour.append("the ELBO no longer rose when the fixed number of steps ended")
     else:
-        favour.append(f"the fit settled{said}")
+        favour.append(sentence.rstrip(".") or "the fit settled")
 
 
 def still_improving(losses: Float[np.ndarray, " steps"]) -> float:
