@@ -284,7 +284,7 @@ class PyMCTarget(AbstractRowTarget):
             )
         start = self._shared.initial_point(0)
         noise = np.random.default_rng(0)
-        values = {name: v + 0.1 * noise.standard_normal(np.shape(v)) for name, v in start.items()}
+        values = {name: np.asarray(v + 0.1 * noise.standard_normal(np.shape(v))) for name, v in start.items()}
         check_rows(self._shared.graph, group, self._shared.data(), values, self._evaluate)
         return RowPlan(group.num_rows, group.axes, tuple(name for name, _ in group.terms))
 
