@@ -73,7 +73,7 @@ def look() -> Iterator[None]:
         yield
 
 
-def new_figure(width: float, height: float) -> Figure:
+def new_figure(width: float | int, height: float | int) -> Figure:
     """Make a figure (inches) that belongs to no window, for a file: ``new_figure(6, 4).subplots()`` gives axes.
 
     Parameters
@@ -85,7 +85,7 @@ def new_figure(width: float, height: float) -> Figure:
         return Figure(figsize=(width, height), layout="constrained")
 
 
-def shown_figure(width: float, height: float) -> Figure:
+def shown_figure(width: float | int, height: float | int) -> Figure:
     """Make a figure (inches) that a notebook or a window shows."""
     from matplotlib import pyplot
 
@@ -93,7 +93,7 @@ def shown_figure(width: float, height: float) -> Figure:
         return pyplot.figure(figsize=(width, height), layout="constrained")
 
 
-def axes_for(ax: Axes | None, width: float, height: float) -> Axes:
+def axes_for(ax: Axes | None, width: float | int, height: float | int) -> Axes:
     """The axes to draw on: those given, or those of a new shown figure of this size."""
     return shown_figure(width, height).subplots() if ax is None else ax
 
@@ -104,7 +104,7 @@ def draw_class_points(
     labels: Any,
     names: Any = None,
     *,
-    size: float = 16.0,
+    size: float | int = 16,
     weight: Literal["full", "light"] = "full",
 ) -> None:
     """Draw points (rows, 2) with the colour and the mark of their class: first class open, others filled.
