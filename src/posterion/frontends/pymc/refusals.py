@@ -40,7 +40,7 @@ def check_model(model: "pymc.Model") -> None:
 
 def no_jax_rule(names: list[str], message: str, *, sampling: bool, host_callbacks: bool) -> UnsupportedModelError:
     """The error for an operation that PyTensor cannot convert to JAX, naming it and the variables that need it."""
-    where = ", ".join(map(repr, names))
+    where = " and ".join(map(_described, names))
     reason = message.splitlines()[0] if message else "no reason given"
     if sampling:
         return UnsupportedModelError(
@@ -56,6 +56,13 @@ def no_jax_rule(names: list[str], message: str, *, sampling: bool, host_callback
     if "While" in reason:
         advice = " Give pytensor.scan a fixed number of steps instead of pytensor.scan.until."
     return UnsupportedModelError(
-        f"{where} uses an operation that PyTensor cannot convert to JAX: {reason}.{advice} "
+        f"There is an operation that PyTensor cannot convert to JAX in {where}: {reason}.{advice} "
         "Otherwise sample this model with pm.sample."
     )
+
+
+def _described(name: str) -> str:
+    """An output's label, such as "prior w", in words."""
+    kind, _, variable = name.partition(" ")
+    words = {"prior": "the prior of ", "likelihood": "the likelihood of ", "potential": "the potential "}
+    return f"{words[kind]}{variable!r}" if variable and kind in words else repr(name)
