@@ -218,7 +218,7 @@ def test_the_elbo_is_the_closed_form_for_a_gaussian_target():
     ],
 )
 def test_nonsense_is_refused_before_any_work(options, match, monkeypatch):
-    monkeypatch.setattr(engine.Task, "run", None)
+    monkeypatch.setattr(engine, "run", None)
     with pytest.raises(OptionError, match=match):
         fit(linear(), **options)
 

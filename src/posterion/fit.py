@@ -9,13 +9,13 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from posterion import engine
 from posterion.compilation import cache
 from posterion.compilation.precision import choose, is_network
 from posterion.diagnostics.verdict import null_elbo
-from posterion.engine import Task
 from posterion.errors import OptionError, UnsupportedModelError
 from posterion.frontends import target_of
-from posterion.methods import ADVI
+from posterion.methods import ADVI, AbstractMethod
 from posterion.optim.convergence import Rounds
 from posterion.optim.loop import Callback
 from posterion.optim.optimisers import resolve
@@ -25,12 +25,12 @@ from posterion.posterior.record import Comparison, FitRecord
 from posterion.target import AbstractRowTarget, AbstractTarget, RowPlan
 from posterion.target.checks import check_data
 
-_METHODS: dict[str, Callable[[], ADVI]] = {"advi": ADVI}
+_METHODS: dict[str, Callable[[], AbstractMethod]] = {"advi": ADVI}
 
 
 def fit(
     model: Any = None,
-    method: str | ADVI = "advi",
+    method: str | AbstractMethod = "advi",
     *,
     n: int | None = None,
     data: Mapping[str, Any] | None = None,
@@ -107,21 +107,29 @@ def fit(
         with jax.enable_x64(x64):
             show = reporter(progress=progress)
             try:
-                task = Task(target, chosen, optimiser, plan, rows_per_step, values, seed)
-                outcome, loop = task.run(n, restarts, stop or Rounds(), callbacks, show)
-                params = task.params(outcome)
+                task = engine.Task(target, values, seed, plan, rows_per_step)
+                fitted = engine.run(
+                    chosen,
+                    task,
+                    n=n,
+                    restarts=restarts,
+                    rule=stop or Rounds(),
+                    callbacks=callbacks,
+                    optimiser=optimiser,
+                    show=show,
+                )
             finally:
                 show.close()
     record = FitRecord(
         method=repr(chosen),
         random_seed=seed,
         x64=x64,
-        status=str(outcome.status),
-        sentence=outcome.sentence,
-        losses=outcome.losses,
-        comparisons=tuple(Comparison(c.step, c.elbo, c.gain, c.standard_error) for c in outcome.comparisons),
-        steps=loop.steps,
-        skipped_steps=loop.skipped,
+        status=str(fitted.status),
+        sentence=fitted.sentence,
+        losses=fitted.losses,
+        comparisons=tuple(Comparison(c.step, c.elbo, c.gain, c.standard_error) for c in fitted.comparisons),
+        steps=fitted.steps,
+        skipped_steps=fitted.skipped,
         seconds_compiling=compiling.seconds,
         seconds_running=time.perf_counter() - began - compiling.seconds,
         rows_per_step=rows_per_step,
@@ -133,9 +141,9 @@ def fit(
 
     def log_weights() -> np.ndarray:
         with jax.enable_x64(x64):
-            return task.log_weights(outcome)
+            return fitted.log_weights()
 
-    return Posterior(target, chosen.family, params, record, log_weights, data=values)
+    return Posterior(target, fitted.family, fitted.params, record, log_weights, data=values)
 
 
 def _null_elbo(target: AbstractTarget, values: Mapping[str, np.ndarray]) -> float | None:
@@ -151,11 +159,9 @@ def _null_elbo(target: AbstractTarget, values: Mapping[str, np.ndarray]) -> floa
 
 
 # ---- checks of arguments, before any work
-def _method(method: str | ADVI) -> ADVI:
-    if isinstance(method, ADVI):
+def _method(method: str | AbstractMethod) -> AbstractMethod:
+    if isinstance(method, AbstractMethod):
         return method
-    if isinstance(method, type) and issubclass(method, ADVI):
-        return method()
     if isinstance(method, str) and method.lower() in _METHODS:
         return _METHODS[method.lower()]()
     raise OptionError(f"method={method!r} is not known; there are: {', '.join(map(repr, _METHODS))}, or ADVI(...)")

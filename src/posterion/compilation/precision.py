@@ -11,7 +11,7 @@ hierarchies, Gaussian processes and factor models do not have such a product.
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 from jax.extend import core as jax_core
@@ -58,7 +58,7 @@ def is_network(function: Callable, z: jax.Array | jax.ShapeDtypeStruct, data: Da
         nonlocal found, factorises
         environment = dict(zip(jaxpr.invars, marks, strict=True))
 
-        def read(atom: object) -> int:
+        def read(atom: Any) -> int:
             return 0 if isinstance(atom, jax_core.Literal) else environment.get(atom, 0)
 
         for equation in jaxpr.eqns:

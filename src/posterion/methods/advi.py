@@ -14,20 +14,20 @@ Kucukelbir et al. (2017), Automatic Differentiation Variational Inference, JMLR 
 """
 
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 from jaxtyping import Float, Int
 
 from posterion._typing import Array, Batch, Key, PyTree
 from posterion.errors import OptionError
 from posterion.families import AbstractFamily, MeanField
+from posterion.families.host_noise import host_noise, values_per_draw
+from posterion.methods.base import AbstractLoopMethod
 from posterion.objectives.bounds import LogJoint
-from posterion.objectives.gradients import negative_elbo, sticking_the_landing
+from posterion.objectives.gradients import negative_elbo, sticking_the_landing, values_at_draws
 from posterion.optim.algorithm import Algorithm, Info
 from posterion.optim.optimisers import default_optimiser
 from posterion.target import Layout
@@ -43,7 +43,7 @@ class ADVIState(NamedTuple):
 
 
 @dataclass(frozen=True)
-class ADVI:
+class ADVI(AbstractLoopMethod):
     """Stochastic variational inference with a family of choice.
 
     Parameters
@@ -68,6 +68,10 @@ class ADVI:
         if not isinstance(self.num_draws, int) or self.num_draws < 1:
             raise OptionError(f"num_draws must be a whole number from 1 on, not {self.num_draws!r}")
 
+    @property
+    def approximation(self) -> AbstractFamily:
+        return self.family
+
     def start(
         self,
         layout: Layout,
@@ -78,14 +82,12 @@ class ADVI:
         whitening: Float[Array, " dim"],
         optimiser: optax.GradientTransformation | None = None,
     ) -> ADVIState:
-        """The state before the first step; ``location`` and ``scale`` are in the units of ``u``."""
         params = self.family.init(layout, location, key, scale)
         return ADVIState(params, (optimiser or default_optimiser()).init(params), shift, whitening)
 
     def algorithm(
         self, log_joint: LogJoint, layout: Layout, optimiser: optax.GradientTransformation | None = None
     ) -> Algorithm:
-        """The pure functions the loop runs. ``optimiser`` None means Adam under the loop's schedule of rates."""
         family, num_draws = self.family, self.num_draws
         direction = optimiser or default_optimiser()
         scheduled = optimiser is None
@@ -115,14 +117,7 @@ class ADVI:
         def evaluate(
             state: ADVIState, noise: PyTree, batch: Batch, count: Int[Array, ""]
         ) -> tuple[Float[Array, " draws"], PyTree]:
-            # One draw at a time: the memory of a draw times the rows, and as fast as vmap on a processor. The count is
-            # an argument, so that a quick look at a hundred draws needs no program of its own.
-            def one(k: Array, values: Array) -> Array:
-                at_k = jax.tree.map(lambda x: jax.lax.dynamic_index_in_dim(x, k, keepdims=False), noise)
-                return values.at[k].set(integrand(state, state.params, at_k, batch).astype(values.dtype))
-
-            size = jax.tree.leaves(noise)[0].shape[0]
-            values = jax.lax.fori_loop(0, count, one, jnp.zeros(size, jnp.result_type(float)))
+            values = values_at_draws(lambda one: integrand(state, state.params, one, batch), noise, count)
             return values, family.affine(layout, state.params, state.shift, state.scale)
 
         def noise(key: Key, num_steps: int) -> PyTree:
@@ -134,37 +129,6 @@ class ADVI:
             step=step,
             restart=lambda state: state._replace(optimiser=direction.init(state.params)),
             evaluate=evaluate,
-            host_noise=lambda seed, draws, quasi: _host_noise(family, layout, seed, draws, quasi=quasi),
-            noise_values_per_step=num_draws * _values_per_draw(family, layout),
+            host_noise=lambda seed, draws, quasi: host_noise(family, layout, seed, draws, quasi=quasi),
+            noise_values_per_step=num_draws * values_per_draw(family, layout),
         )
-
-
-@lru_cache(maxsize=64)
-def _noise_form(family: AbstractFamily, layout: Layout, x64: bool) -> tuple:  # noqa: FBT001
-    """Shapes and types of the noise of one draw, and how they nest."""
-    shapes = jax.eval_shape(lambda key: family.noise(layout, key, 1), jax.random.key(0))
-    leaves, tree = jax.tree.flatten(shapes)
-    return tuple((leaf.shape[1:], np.dtype(leaf.dtype)) for leaf in leaves), tree
-
-
-def _values_per_draw(family: AbstractFamily, layout: Layout) -> int:
-    forms, _ = _noise_form(family, layout, bool(jax.config.jax_enable_x64))
-    return sum(int(np.prod(shape)) for shape, _ in forms)
-
-
-def _host_noise(family: AbstractFamily, layout: Layout, seed: int, num_draws: int, *, quasi: bool) -> PyTree:
-    """Standard normals of the family's form: independent, or scrambled Sobol points through the normal quantile."""
-    forms, tree = _noise_form(family, layout, bool(jax.config.jax_enable_x64))
-    sizes = [int(np.prod(shape)) for shape, _ in forms]
-    dimension, random = sum(sizes), np.random.default_rng(seed)
-    from scipy.special import ndtri  # SciPy takes longer to import than all of Posterion
-    from scipy.stats import qmc
-
-    if quasi and dimension <= qmc.Sobol.MAXDIM:
-        uniform = qmc.Sobol(dimension, scramble=True, rng=random).random(num_draws)
-        normal = ndtri(np.clip(uniform, 1e-10, 1 - 1e-10))
-    else:
-        normal = random.standard_normal((num_draws, dimension))
-    cuts = np.split(normal, np.cumsum(sizes)[:-1], axis=1)
-    filled = [cut.reshape(num_draws, *shape).astype(dtype) for cut, (shape, dtype) in zip(cuts, forms, strict=True)]
-    return jax.tree.unflatten(tree, filled)

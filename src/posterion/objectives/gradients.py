@@ -16,7 +16,7 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from posterion._typing import Array, Batch, PyTree
 from posterion.families import AbstractFamily
@@ -47,3 +47,20 @@ def negative_elbo(integrand: Integrand, num_draws: int) -> Callable[[PyTree, PyT
         return -jnp.mean(jax.vmap(integrand, (None, 0, None))(params, noise, batch))
 
     return loss
+
+
+def values_at_draws(
+    value_of: Callable[[PyTree], Float[Array, ""]], noise: PyTree, count: Int[Array, ""]
+) -> Float[Array, " draws"]:
+    """``value_of`` the noise of each of the first ``count`` draws, zero beyond.
+
+    One draw at a time: that takes the memory of one draw, and is as fast as vmap on a processor. The count is an
+    argument, so that a quick look at a hundred draws needs no program of its own.
+    """
+
+    def one(k: Array, values: Array) -> Array:
+        at_k = jax.tree.map(lambda x: jax.lax.dynamic_index_in_dim(x, k, keepdims=False), noise)
+        return values.at[k].set(value_of(at_k).astype(values.dtype))
+
+    size = jax.tree.leaves(noise)[0].shape[0]
+    return jax.lax.fori_loop(0, count, one, jnp.zeros(size, jnp.result_type(float)))

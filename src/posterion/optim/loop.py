@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from posterion._typing import Array, Batch, Data, PyTree
+from posterion._typing import Array, Data, PyTree, SelectRows
 from posterion.optim.algorithm import Algorithm
 from posterion.optim.progress import ProgressReporter
 
@@ -32,13 +32,10 @@ class BatchStream(Protocol):
 
     data: Data
     max_steps: int
+    select: SelectRows
 
     def window(self, first_step: int, num_steps: int, capacity: int) -> PyTree:
         """Indices for a window of steps."""
-        ...
-
-    def select(self, data: Data, index: PyTree, /) -> Batch:
-        """The batch of one step."""
         ...
 
 
@@ -115,7 +112,7 @@ def advance(algorithm: Algorithm, stream: BatchStream) -> Callable:
 
     def run(state: PyTree, chunk: Chunk, data: Data, indices: PyTree) -> tuple[PyTree, jax.Array, jax.Array]:
         float_type = jnp.result_type(float)
-        key = jax.random.wrap_key_data(chunk.key_data)
+        key = jax.random.wrap_key_data(jnp.asarray(chunk.key_data))
         fresh = algorithm.restart(state)
         state = jax.tree.map(lambda new, old: jnp.where(chunk.first == 0, new, old), fresh, state)
 
@@ -126,7 +123,7 @@ def advance(algorithm: Algorithm, stream: BatchStream) -> Callable:
                 state, losses, skipped = carry
                 t = b * block + i
                 angle = jnp.pi * (chunk.first + t).astype(float_type) / chunk.length.astype(float_type)
-                rate = chunk.peak * 0.5 * (1 + jnp.cos(angle))
+                rate = jnp.asarray(chunk.peak) * 0.5 * (1 + jnp.cos(angle))
                 at = lambda tree, k: jax.tree.map(lambda x: jax.lax.dynamic_index_in_dim(x, k, keepdims=False), tree)
                 state, info = algorithm.step(at(noise, i), state, select(data, at(indices, t)), rate)
                 losses = jax.lax.dynamic_update_index_in_dim(losses, info.loss.astype(float_type), t, 0)

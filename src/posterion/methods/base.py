@@ -1,0 +1,124 @@
+"""What a method is: a frozen description that becomes either an algorithm for the loop or a solver of its own.
+
+Two kinds. A *loop method* takes many cheap steps; the loop runs it in compiled chunks, and stops it by rounds, by a
+number of steps, or at Ctrl-C. A *direct method* (a mode and its curvature, an L-BFGS path, a deterministic
+optimisation) has its own end and solves the problem in one go. What either may use is in its arguments; neither knows
+of front ends, files or users.
+"""
+
+import abc
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import optax
+from jaxtyping import Float
+
+from posterion._typing import Array, Batch, Key, PyTree
+from posterion.compilation.cache import Program
+from posterion.families import AbstractFamily
+from posterion.objectives.bounds import LogJoint
+from posterion.optim.algorithm import Algorithm
+from posterion.target import Layout
+
+
+@dataclass(frozen=True)
+class AbstractMethod(abc.ABC):  # noqa: B024
+    """How a member of a family is found. Frozen, hashable, without arrays."""
+
+
+@dataclass(frozen=True)
+class AbstractLoopMethod(AbstractMethod):
+    """A method of many cheap steps, in whitened coordinates ``z = shift + scale * u``."""
+
+    @property
+    @abc.abstractmethod
+    def approximation(self) -> AbstractFamily:
+        """The family whose parameters the algorithm's ``evaluate`` hands out."""
+
+    @abc.abstractmethod
+    def start(
+        self,
+        layout: Layout,
+        key: Key,
+        location: Float[Array, " dim"],
+        scale: float | Float[Array, " dim"],
+        shift: Float[Array, " dim"],
+        whitening: Float[Array, " dim"],
+        optimiser: optax.GradientTransformation | None = None,
+    ) -> PyTree:
+        """The state before the first step; ``location`` and ``scale`` are in the units of ``u``."""
+
+    @abc.abstractmethod
+    def algorithm(
+        self, log_joint: LogJoint, layout: Layout, optimiser: optax.GradientTransformation | None = None
+    ) -> Algorithm:
+        """The pure functions the loop runs. ``optimiser`` None means Adam under the loop's schedule of rates."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What a direct method is given.
+
+    Parameters
+    ----------
+    log_joint
+        Log of the unnormalised posterior as a function of ``z`` and a batch; traceable.
+    batch
+        All rows.
+    layout
+        Names and shapes.
+    starts
+        Points near the model's initial one at which the log joint and its gradient are finite, shape (starts, dim),
+        float64.
+    seed
+        Of everything random.
+    program
+        ``(name, function) -> Program``, compiled once for this target and method and kept for its next fit.
+    report
+        ``(done, total or None, loss, note)``; tells the user how far it is.
+    """
+
+    log_joint: LogJoint
+    batch: Batch
+    layout: Layout
+    starts: Float[np.ndarray, "starts dim"]
+    seed: int
+    program: Callable[[str, Callable], Program]
+    report: Callable[[int, int | None, float, str], Any]
+
+
+@dataclass(frozen=True)
+class Solution:
+    """What a direct method found.
+
+    Parameters
+    ----------
+    family, params
+        The approximation, in the units of ``z``.
+    converged
+        Whether the method's own test of convergence was met.
+    sentence
+        Why it stopped, in words.
+    evaluations
+        Of the log joint, with or without gradient.
+    losses
+        Negative objective along the way, in nats, if there is one.
+    """
+
+    family: AbstractFamily
+    params: PyTree
+    converged: bool
+    sentence: str
+    evaluations: int
+    losses: Float[np.ndarray, " steps"] = field(default_factory=lambda: np.empty(0))
+
+
+@dataclass(frozen=True)
+class AbstractDirectMethod(AbstractMethod):
+    """A method with an end of its own."""
+
+    @abc.abstractmethod
+    def solve(self, problem: Problem) -> Solution:
+        """Find the approximation. A KeyboardInterrupt is passed on unless there is something to keep."""
