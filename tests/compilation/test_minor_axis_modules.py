@@ -106,3 +106,27 @@ def test_log_density_of_a_numpyro_model():
         "scale": jnp.float32(0.7),
     }
     assert_same_value_and_gradient(lambda values, x: log_density(model, (x,), {}, values)[0], values, flips=2)
+
+
+@pytest.mark.slow
+def test_an_unchanged_pymc_model():
+    """The network of the tutorial, taken over by the front end: nothing in it falls back."""
+    pm = pytest.importorskip("pymc")
+    from posterion.frontends.pymc import from_pymc
+
+    with pm.Model() as model:
+        x = pm.Data("x", X, dims=("obs_id", "columns"))
+        first = pm.Normal("first", 0, 1, shape=(4, 5))
+        second = pm.Normal("second", 0, 1, shape=(5, 5))
+        third = pm.Normal("third", 0, 1, shape=5)
+        h = pm.math.tanh(pm.math.dot(pm.math.tanh(pm.math.dot(x, first)), second))
+        pm.Bernoulli("y", pm.math.sigmoid(pm.math.dot(h, third)), observed=LABELS > 0, dims="obs_id")
+    target = from_pymc(model)
+    z, data = jnp.linspace(-1, 1, 50), target.as_arrays(target.data)
+    row_axes = {name: slot.row_axis for name, slot in target.slots.items()}
+    wrapped = batch_minor(target.log_density)
+    value, gradient = jax.jit(jax.value_and_grad(wrapped))(z, pack(data, row_axes))
+    expected_value, expected = jax.jit(jax.value_and_grad(target.log_density))(z, data)
+    assert (wrapped.statistics.refused, wrapped.statistics.flipped, wrapped.statistics.fallbacks) == ("", 3, {})
+    np.testing.assert_allclose(value, expected_value, rtol=2e-6)
+    np.testing.assert_allclose(gradient, expected, rtol=0, atol=1e-5 * np.max(np.abs(expected)))
