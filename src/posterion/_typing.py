@@ -1,7 +1,7 @@
 """Names for the types that cross module borders, each with one sentence of meaning."""
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 import jax
 import numpy as np
@@ -36,3 +36,12 @@ class Batch(NamedTuple):
 
     data: Data
     real: Array | None = None
+
+
+@runtime_checkable
+class SelectRows(Protocol):
+    """``(data, index) -> batch`` of one step; pure, runs inside the compiled loop, and holds no data itself."""
+
+    def __call__(self, data: Data, index: PyTree, /) -> Batch:
+        """Cut the rows of one step out of all rows."""
+        ...

@@ -12,7 +12,7 @@ from functools import cached_property, partial
 import jax.numpy as jnp
 import numpy as np
 
-from posterion._typing import Batch, Data, PyTree
+from posterion._typing import Batch, Data, PyTree, SelectRows
 
 _VALUES_PER_DRAW = 1 << 17
 
@@ -23,8 +23,7 @@ class AbstractBatches(abc.ABC):
     data: Data
     max_steps: int
     """Longest window of steps worth preparing at once."""
-    select: Callable[[Data, PyTree], Batch]
-    """``(data, index) -> batch`` of one step; pure, runs inside the compiled loop, and holds no data itself."""
+    select: SelectRows
 
     @abc.abstractmethod
     def window(self, first_step: int, num_steps: int, capacity: int) -> PyTree:

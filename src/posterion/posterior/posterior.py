@@ -230,7 +230,7 @@ class Posterior:
     def _key(self, purpose: str, random_seed: int | None) -> jax.Array:
         seed = self.random_seed if random_seed is None else random_seed
         words = np.random.SeedSequence([int(seed), 100 + _PURPOSES.index(purpose)]).generate_state(2, np.uint32)
-        return jax.random.wrap_key_data(words)
+        return jax.random.wrap_key_data(jax.numpy.asarray(words))
 
     def _draws(self, draws: int, purpose: str, random_seed: int | None) -> Float[np.ndarray, "draws dim"]:
         with jax.enable_x64(self.record.x64):
