@@ -101,8 +101,8 @@ class Interpreter:
     def _custom_jvp_call(self, equation: Equation, operands: Sequence[Value]) -> list[Value] | None:
         """A new `jax.custom_jvp` whose body and rule are both run by this interpreter.
 
-        Running the body alone would lose the safe derivative for which the rule was written (softplus, relu, softmax).
-        The rule is reached through the public `jax.jvp` of the equation itself.
+        Running the body alone would lose the derivative for whose sake the rule was written (no overflow, slope 0 of
+        relu at 0). The rule is reached through the public `jax.jvp` of the equation itself.
         """
         if not any(operand.is_moved for operand in operands) or equation.params.get("symbolic_zeros"):
             return None
