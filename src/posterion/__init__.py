@@ -1,12 +1,54 @@
-"""Bayesian models by variational inference in JAX, with a verdict and honest predictions."""
+"""Bayesian models by variational inference in JAX, with a verdict and honest predictions.
 
-from posterion.families import MeanField
-from posterion.fit import fit
-from posterion.loading import load
-from posterion.methods import ADVI
-from posterion.optim.convergence import Rounds
-from posterion.posterior.posterior import Posterior
+Names are loaded when they are first used, so that ``posterion --help`` answers before JAX is loaded.
+"""
+
+import importlib
+import sys
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from posterion.families import MeanField
+    from posterion.fit import fit
+    from posterion.loading import load
+    from posterion.methods import ADVI
+    from posterion.optim.convergence import Rounds
+    from posterion.posterior.posterior import Posterior
 
 __version__ = "0.1.0"
 
 __all__ = ["ADVI", "MeanField", "Posterior", "Rounds", "fit", "load"]
+
+_HOMES = {
+    "ADVI": "posterion.methods",
+    "MeanField": "posterion.families",
+    "Posterior": "posterion.posterior.posterior",
+    "Rounds": "posterion.optim.convergence",
+    "fit": "posterion.fit",
+    "load": "posterion.loading",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]
+
+
+class _Package(ModuleType):
+    """`posterion.fit` is the function, also when something imports the module of the same name."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in _HOMES and isinstance(value, ModuleType):
+            value = getattr(value, name)
+        super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package
