@@ -8,6 +8,13 @@ import pytest
 from posterion.compilation.minor_axis import batch_minor, pack
 from tests.compilation.minor_axis_cases import CASES, data, parameters
 
+ALWAYS = """tanh relu_tanh gelu softplus_sigmoid softmax_pick index_pick logsumexp_loss mixture layer_norm sorted_hidden
+skip_connection checkpointed attention convolution_of_hidden recurrent conditional loop varying_slopes cut_up flattened
+already_minor custom_vjp custom_jvp_with_integer""".split()
+"""Cases that a bare pytest runs, one per idea; the others are run with the slow tests."""
+
+SINGLE = [name if name in ALWAYS else pytest.param(name, marks=pytest.mark.slow) for name in CASES]
+
 ROW_AXES = dict.fromkeys(data("float32"), 0)
 
 
@@ -47,7 +54,7 @@ def assert_pass_worked(case, wrapped):
     assert set(wrapped.statistics.fallbacks) <= case.fallbacks
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", SINGLE)
 def test_value_and_gradient_in_single_precision(name):
     case, values, z = CASES[name], data("float32"), parameters("float32")
     wrapped = batch_minor(case.function)
