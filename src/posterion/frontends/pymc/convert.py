@@ -166,19 +166,25 @@ def to_jax(ready: Rewritten, *, x64: bool, host_callbacks: bool = False) -> Call
                 ) from error
 
 
-def has_jax_rules(variables: Sequence[Variable]) -> bool:
-    """False if a scalar function in these graphs has no JAX version; other operations are not looked at."""
-    scalar_ops = {
-        v.owner.op.scalar_op for v in ancestors(variables) if v.owner is not None and isinstance(v.owner.op, Elemwise)
-    }
+def seems_convertible(variables: Sequence[Variable]) -> bool:
+    """False if these graphs hold an operation without a JAX version, which rewriting might still remove.
+
+    A look at the operations, a thousand times faster than `rewritten` and `to_jax`.
+    """
     with dispatch.repaired():
-        for op in scalar_ops:
-            try:
-                jax_funcify(op, node=None)
-            except NotImplementedError:
-                return False
-            except (AttributeError, TypeError):  # this conversion looks at the node: there is one
+        unknown = jax_funcify.dispatch(object)
+        for op in {v.owner.op for v in ancestors(variables) if v.owner is not None}:
+            if isinstance(op, CheckAndRaise):
                 continue
+            if jax_funcify.dispatch(type(op)) is unknown:
+                return False
+            if isinstance(op, Elemwise):
+                try:
+                    jax_funcify(op.scalar_op, node=None)
+                except NotImplementedError:
+                    return False
+                except (AttributeError, TypeError):  # this conversion looks at the node: there is one
+                    continue
     return True
 
 

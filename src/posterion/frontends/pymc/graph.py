@@ -4,12 +4,11 @@
 changed. What PyMC itself would do with ``total_size`` (scale the term) is left to the engine.
 """
 
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from posterion.errors import UnsupportedModelError
-from posterion.frontends.pymc.convert import has_jax_rules
+from posterion.frontends.pymc.convert import seems_convertible
 from posterion.frontends.pymc.foreign import (
     PYTHON_MODE,
     Constant,
@@ -34,7 +33,7 @@ from posterion.frontends.pymc.inputs import (
     reader,
     unique_name,
 )
-from posterion.frontends.pymc.refusals import check_model
+from posterion.frontends.pymc.refusals import check_model, first_line
 from posterion.frontends.pymc.substitute import ancestors, substitute
 
 
@@ -93,8 +92,15 @@ class ModelGraph:
     moments: dict[str, tuple[Variable, Variable]] = field(default_factory=dict)
 
 
-def open_model(model: "pymc.Model") -> ModelGraph:
+def open_model(model: "pymc.Model", *, plain_arrays: bool) -> ModelGraph:
     """Open a model's graph.
+
+    Parameters
+    ----------
+    model
+        The model.
+    plain_arrays
+        Whether arrays that are constants in the graph become inputs. Some operations insist on constants.
 
     Raises
     ------
@@ -104,11 +110,13 @@ def open_model(model: "pymc.Model") -> ModelGraph:
     check_model(model)
     with graph_work():
         try:
-            return _open(model, plain_arrays=True)
+            return _open(model, plain_arrays=plain_arrays)
         except UnsupportedModelError:
             raise
-        except Exception:  # an operation insists on constants: leave plain arrays in the graph
-            return _open(model, plain_arrays=False)
+        except Exception as error:  # whatever a distribution's log density may raise
+            raise UnsupportedModelError(
+                f"PyMC cannot write down the log density of this model: {first_line(error)}"
+            ) from error
 
 
 def _open(model: "pymc.Model", *, plain_arrays: bool) -> ModelGraph:
@@ -160,11 +168,9 @@ def _open(model: "pymc.Model", *, plain_arrays: bool) -> ModelGraph:
     random = {**free, **observed}
     to_values = {v: values[name] for name, v in free.items()} | {v: observed_values[n] for n, v in observed.items()}
     to_transforms = {v: transforms.get(name) for name, v in random.items()}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        terms = transformed_conditional_logp(
-            list(random.values()), rvs_to_values=to_values, rvs_to_transforms=to_transforms
-        )
+    terms = transformed_conditional_logp(
+        list(random.values()), rvs_to_values=to_values, rvs_to_transforms=to_transforms
+    )
     by_name = dict(zip(random, terms, strict=True))
     by_values = replace_rvs_by_values(
         [*free.values(), *(opened[d] for d in deterministics), *(opened[p] for p in potentials)],
@@ -205,7 +211,7 @@ def _closed_moments(graph: ModelGraph) -> dict[str, tuple[Variable, Variable]]:
     found = {}
     for name, variable in graph.observed.items():
         both = None if is_labelled(variable) else mean_and_variance(variable)
-        if both is not None and has_jax_rules(both):
+        if both is not None and seems_convertible(both):
             found[name] = both
     return found
 

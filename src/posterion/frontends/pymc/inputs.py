@@ -27,7 +27,7 @@ from posterion.frontends.pymc.foreign import (
 )
 from posterion.frontends.pymc.substitute import ancestors
 
-SMALL = 32
+SMALL = 5
 """Constants with fewer elements stay in the program even if they happen to have as many entries as there are rows."""
 LARGE = 10_000
 """Constants with at least this many elements are inputs whatever their shape: XLA is slow with large literals."""
@@ -172,7 +172,7 @@ def constant_inputs(
     }
     rows |= {i.read().shape[0] for i in inputs.values() if i.variables[0].type.ndim}
     replacements: dict[Variable, Variable] = {}
-    same: dict[tuple, Variable] = {}
+    known: list[tuple[np.ndarray, Variable]] = []
     for variable in roots:
         if not isinstance(variable, Constant) or is_sparse(variable):
             continue
@@ -180,10 +180,9 @@ def constant_inputs(
             name, kind = observed_values[variable], "observed"
             dims = model.named_vars_to_dims.get(name)
         elif _worth_an_input(variable, rows):
-            data = np.ascontiguousarray(variable.data)
-            key = (variable.type.dtype, data.shape, data.tobytes())
-            if key in same:  # the same array used twice in the formulas is one input
-                replacements[variable] = same[key]
+            same = next((v for a, v in known if _is_same(a, variable.data)), None)
+            if same is not None:  # an array used twice in the formulas is one input
+                replacements[variable] = same
                 continue
             name, kind = variable.name or "array", "data" if variable in data_variables else "constant"
             dims = model.named_vars_to_dims.get(variable.name)
@@ -193,7 +192,7 @@ def constant_inputs(
         stand_in = placeholder(variable, name)
         replacements[variable] = stand_in
         if kind != "observed":
-            same[key] = stand_in
+            known.append((variable.data, stand_in))
         inputs[name] = Input(name, [stand_in], reader(variable), kind, tuple(dims or ()))
     return replacements
 
@@ -206,3 +205,7 @@ def _worth_an_input(constant: Variable, rows: set[int]) -> bool:
         return False
     has_rows = data.shape[0] in rows and data.shape[0] > 1 and data.size >= SMALL
     return has_rows or data.size >= LARGE
+
+
+def _is_same(a: np.ndarray, b: np.ndarray) -> bool:
+    return a is b or (a.dtype == b.dtype and a.shape == b.shape and np.array_equal(a, b, equal_nan=a.dtype.kind == "f"))

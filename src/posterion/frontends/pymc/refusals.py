@@ -66,3 +66,8 @@ def _described(name: str) -> str:
     kind, _, variable = name.partition(" ")
     words = {"prior": "the prior of ", "likelihood": "the likelihood of ", "potential": "the potential "}
     return f"{words[kind]}{variable!r}" if variable and kind in words else repr(name)
+
+
+def first_line(error: Exception) -> str:
+    """What an error says, without the pages that PyTensor adds."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -27,7 +27,7 @@ def target_of(model: Any, *, host_callbacks: bool) -> PyMCTarget:
         variables = (host_callbacks, *_variables(model))
         if variables not in graphs:
             graphs.clear()  # the model was changed: what was made of its former self is of no use
-            graphs[variables] = (SharedGraph(model, host_callbacks=host_callbacks), {})
+            graphs[variables] = _first_target(model, host_callbacks=host_callbacks)
         shared, targets = graphs[variables]
         state = (*shared.state(), _labels(model))
         if state not in targets:
@@ -37,6 +37,21 @@ def target_of(model: Any, *, host_callbacks: bool) -> PyMCTarget:
             state = (*shared.state(), _labels(model))  # making the target may have found more to watch
             targets[state] = target
         return targets[state]
+
+
+def _first_target(model: "pymc.Model", *, host_callbacks: bool) -> tuple[SharedGraph, dict[tuple, PyMCTarget]]:
+    """A model's graph and its first target; plain arrays stay constants if an operation insists on that."""
+    refusal = None
+    for plain_arrays in (True, False):
+        try:
+            shared = SharedGraph(model, host_callbacks=host_callbacks, plain_arrays=plain_arrays)
+            target = PyMCTarget(shared, dict(_coords(model)))
+        except UnsupportedModelError as error:
+            refusal = refusal or error
+        else:
+            return shared, {(*shared.state(), _labels(model)): target}
+    assert refusal is not None
+    raise refusal
 
 
 def _variables(model: "pymc.Model") -> tuple:

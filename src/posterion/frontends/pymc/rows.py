@@ -16,6 +16,7 @@ from posterion.frontends.pymc.convert import drop_checks
 from posterion.frontends.pymc.foreign import PYTHON_MODE, Variable, as_plain, as_type_of, graph_work, pt, pytensor
 from posterion.frontends.pymc.graph import ModelGraph
 from posterion.frontends.pymc.inputs import placeholder
+from posterion.frontends.pymc.refusals import first_line
 from posterion.frontends.pymc.specialise import Shapes, Specialisation
 from posterion.frontends.pymc.substitute import ancestors, substitute
 
@@ -129,7 +130,7 @@ def _probe(home: Specialisation, frozen: Mapping, axes: dict[str, int], seed: Ro
                 longer.bind_values(longer.value_shapes)  # type: ignore[arg-type]
             followers = _followers(home, longer, axes, replace(seed, dims=dims, axes=cut))
         except (DataError, TypeError, ValueError, AssertionError, IndexError) as error:
-            obstacle = obstacle or (str(error).strip().splitlines() or [type(error).__name__])[0]
+            obstacle = obstacle or first_line(error)
             continue
         return followers
     terms = tuple((name, axis) for name, axis in axes.items() if home.term_shapes[name][axis] == seed.num_rows)
@@ -229,7 +230,7 @@ def check_rows(
             full = evaluate(values, _take(data, group, whole))
         part = evaluate(values, _take(data, group, whole[some]))
     except Exception as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        reason = first_line(error)
         raise UnsupportedModelError(
             f"The model cannot be evaluated on {len(some)} of the {group.num_rows} rows, so it cannot be fitted in "
             f"batches: {reason}. The usual cause is an array with one entry per row that is not an input (a mask, an "

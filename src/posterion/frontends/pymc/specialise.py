@@ -33,6 +33,7 @@ from posterion.frontends.pymc.foreign import (
 )
 from posterion.frontends.pymc.graph import ModelGraph
 from posterion.frontends.pymc.indices import index_limits
+from posterion.frontends.pymc.refusals import first_line
 from posterion.frontends.pymc.substitute import substitute
 from posterion.target import Layout
 
@@ -171,9 +172,16 @@ class _Function:
     num_generators: int
 
 
+def _unconverted(error: Exception) -> UnsupportedModelError:
+    """The error for a graph that PyTensor fails on, without saying that an operation is not supported."""
+    return UnsupportedModelError(
+        f"PyTensor failed to convert this model to JAX: {first_line(error)}. Sample it with pm.sample instead."
+    )
+
+
 def _unfit(shapes: Shapes, error: Exception) -> UnsupportedModelError:
     """The error for data that the graph cannot take, such as other rows than it was built with."""
-    reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    reason = first_line(error)
     listed = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
     return UnsupportedModelError(
         f"The model cannot be evaluated on data of these shapes: {listed} ({reason}). If these are other rows than it "
@@ -275,9 +283,9 @@ class Functions:
                     raise
                 raise _without_values(part) from error
             except (TypeError, ValueError, AssertionError, IndexError) as error:
-                if isinstance(error, PosterionError) or at_home:
+                if isinstance(error, PosterionError):
                     raise
-                raise _unfit(shapes, error) from error
+                raise (_unconverted(error) if at_home else _unfit(shapes, error)) from error
 
     def _rewrite(self, part: Part, special: Specialisation) -> _Prepared:
         other = {

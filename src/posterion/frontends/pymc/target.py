@@ -11,7 +11,7 @@ from jaxtyping import Float
 
 from posterion._typing import Array, Data, Key
 from posterion.errors import DataError, UnsupportedModelError
-from posterion.frontends.pymc.convert import ValuesNeededError
+from posterion.frontends.pymc.convert import ValuesNeededError, seems_convertible
 from posterion.frontends.pymc.foreign import as_plain, graph_work, pymc
 from posterion.frontends.pymc.graph import ModelGraph, open_model
 from posterion.frontends.pymc.initial import InitialPoint, flat
@@ -33,10 +33,12 @@ class SharedGraph:
         The model; not kept.
     host_callbacks
         Call operations without a JAX version on the host.
+    plain_arrays
+        Whether arrays that are constants in the graph become inputs.
     """
 
-    def __init__(self, model: "pymc.Model", *, host_callbacks: bool):
-        self.graph = open_model(model)
+    def __init__(self, model: "pymc.Model", *, host_callbacks: bool, plain_arrays: bool):
+        self.graph = open_model(model, plain_arrays=plain_arrays)
         self.initial_point = InitialPoint(model)
         self.host_callbacks = host_callbacks
         self.frozen_names: set[str] = set()
@@ -105,7 +107,10 @@ class PyMCTarget(AbstractRowTarget):
             self._shared.values_decide_shapes = True
         self.layout = make_layout(home, self._shared.initial_point, coords)
         self._functions = Functions(home, self.layout, frozen, host_callbacks=self._shared.host_callbacks)
-        self._functions.get("density", {n: s for n, s in home.shapes.items() if n not in frozen}, x64=False)
+        shapes = {name: shape for name, shape in home.shapes.items() if name not in frozen}
+        self._functions.get("density", shapes, x64=False)
+        if not seems_convertible(list(home.apply(graph.derived).values())):
+            self._functions.get("constrain", shapes, x64=False)  # better refused now than after the fit
         self._groups = find_groups(home, frozen)
         self._axes = row_axes(home)
         for group in self._groups:
