@@ -25,7 +25,10 @@ class ConjugateRegression(AbstractRowTarget):
         self._y = self._x @ (1 / np.asarray(scales)) + rng.normal(size=num_rows)
         dim = len(scales)
         self.layout = Layout((Variable("w", (dim,), (dim,)),))
-        self.slots = {"x": Slot("float64", (None, dim), (), 0), "y": Slot("float64", (None,), (), 0, only_observed=True)}
+        self.slots = {
+            "x": Slot("float64", (None, dim), (), 0),
+            "y": Slot("float64", (None,), (), 0, only_observed=True),
+        }
         self.observed, self.num_rows = {}, {"y": num_rows}
         self.prior_precision = np.ones(dim) / 100**2
 
@@ -288,5 +291,3 @@ def test_an_opaque_density_fits_and_says_what_it_cannot_do():
 def test_what_is_no_model_is_named(model):
     with pytest.raises(UnsupportedModelError):
         target_of(model)
-
-

@@ -97,6 +97,8 @@ def fit(
     optimiser = resolve(obj_optimizer)
     _check_options(n, batch_size, restarts, stop)
     target = target_of(model)
+    if isinstance(target, AbstractRowTarget) and target.block_sizes is not None:
+        raise UnsupportedModelError("a loaded posterior cannot be fitted again; fit the model itself")
     values = {**target.data, **_known(target, data)}
     check_data(target.slots, values)
     seed = int(np.random.SeedSequence().generate_state(1, np.uint32)[0]) if random_seed is None else _seed(random_seed)

@@ -93,8 +93,10 @@ def test_the_next_process_finds_what_this_one_compiled(tmp_path):
         print(len(hits))
     """)
     environment = os.environ | {"POSTERION_CACHE": str(tmp_path)}
-    run = lambda: subprocess.run(
-        [sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True
-    ).stdout
+    run = lambda: (
+        subprocess.run(
+            [sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True
+        ).stdout
+    )
     assert int(run()) == 0
     assert int(run()) == 1
