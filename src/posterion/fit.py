@@ -43,13 +43,16 @@ def fit(
     progress: bool = True,
     random_seed: int | None = None,
     precision: str | None = None,
+    model_args: Sequence[Any] = (),
+    model_kwargs: Mapping[str, Any] | None = None,
 ) -> Posterior:
     """Approximate the posterior of a model.
 
     Parameters
     ----------
     model
-        A PyMC model, or a target of Posterion's own. None means the PyMC model whose ``with`` block we are in.
+        A PyMC model, a NumPyro model function, or a target such as `log_density` makes. None means the PyMC model whose
+        ``with`` block we are in.
     method
         "advi", or a method's description such as ``ADVI(num_draws=4)``.
     n
@@ -76,6 +79,8 @@ def fit(
         records it in ``Posterior.random_seed``.
     precision
         "float32", "float64", or None: single precision for networks, double for all else.
+    model_args, model_kwargs
+        What a NumPyro model function is called with, outcomes included. Arrays are its data.
 
     Returns
     -------
@@ -96,7 +101,7 @@ def fit(
     chosen = _method(method)
     optimiser = resolve(obj_optimizer)
     _check_options(n, batch_size, restarts, stop)
-    target = target_of(model)
+    target = target_of(model, model_args, model_kwargs)
     if isinstance(target, AbstractRowTarget) and target.block_sizes is not None:
         raise UnsupportedModelError("a loaded posterior cannot be fitted again; fit the model itself")
     values = {**target.data, **_known(target, data)}

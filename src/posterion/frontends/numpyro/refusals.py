@@ -1,0 +1,43 @@
+"""Models that cannot be fitted rightly are refused by the name of what stands in the way, with what to do instead."""
+
+from posterion.errors import UnsupportedModelError
+from posterion.frontends.numpyro.call import Call
+from posterion.frontends.numpyro.structure import Structure
+
+
+def check_sites(structure: Structure, call: Call) -> None:
+    """Refuse models with discrete unknowns, without unknowns, or without anything observed.
+
+    Raises
+    ------
+    UnsupportedModelError
+        With the name of the site, or of the argument that was probably forgotten.
+    """
+    name = getattr(call.model, "__name__", "the model")
+    for site, (distribution, enumerable) in structure.discrete.items():
+        raise UnsupportedModelError(_discrete(site, distribution, enumerable=enumerable))
+    if not structure.latents and not structure.terms:
+        raise UnsupportedModelError(
+            f"{name} has no numpyro.sample statement, so there is nothing to fit. If it is a log density, "
+            "posterion.log_density(fn, initial=...) makes it a target."
+        )
+    if not structure.latents:
+        raise UnsupportedModelError(f"{name} has no unknowns: every numpyro.sample of it is observed.")
+    if not structure.terms:
+        raise UnsupportedModelError(
+            f"{name} has nothing observed: no numpyro.sample got obs=... and there is no numpyro.factor. "
+            "Was the outcome left at None? Pass it in model_args or model_kwargs."
+        )
+
+
+def _discrete(site: str, distribution: str, *, enumerable: bool) -> str:
+    if enumerable:
+        return (
+            f"{site!r} is a discrete unknown ({distribution}), which has no gradient. Sum it out: a mixture is "
+            "numpyro.distributions.MixtureSameFamily or MixtureGeneral."
+        )
+    return (
+        f"{site!r} is a discrete unknown ({distribution}) with infinitely many values, which has no gradient and "
+        "cannot be summed out. Replace it by a continuous one, or sample this model with NumPyro's MixedHMC or "
+        "DiscreteHMCGibbs."
+    )
