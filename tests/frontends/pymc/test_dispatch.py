@@ -19,11 +19,14 @@ import pymc as pm
 import pytensor
 import pytensor.tensor as pt
 from pytensor.graph.fg import FunctionGraph
+from pytensor.graph.rewriting.basic import dfs_rewriter
 from pytensor.link.jax.dispatch import jax_funcify, jax_typify
 from pytensor.link.jax.dispatch.random import jax_sample_fn
 from pytensor.scalar import Softplus
+from pytensor.scan.utils import until
 from pytensor.tensor.random.basic import WeibullRV
 from pytensor.tensor.random.op import RandomVariable
+from pytensor.tensor.subtensor import AdvancedSubtensor
 
 FIXED = "upstream fixed: remove the repair"
 CONVERSIONS = {"stock": contextlib.nullcontext, "repaired": dispatch.repaired}
@@ -140,6 +143,17 @@ def test_betainc_of_parameters_of_different_shapes_and_types():
             log_x, y = np.log(at[2]), 1 - at[2]
             exact = at[2] ** 2 * (log_x * (1 + 2 * y + 3 * y**2) + y + 2.5 * y**2)
             np.testing.assert_allclose(slope, exact, rtol=1e-8)
+
+
+@pytest.mark.parametrize("function", [pt.gammaincinv, pt.gammainccinv, lambda a, p: pt.betaincinv(a, 2, p)])
+def test_inverse_incomplete_functions(function):
+    a, p = pt.scalar("a"), pt.vector("p", shape=(3,))
+    assert fails(convert, [a, p], [function(a, p)], "stock"), FIXED
+    at = 1.5, np.array([0.1, 0.5, 0.9])
+    with jax.enable_x64(True):
+        found = jax.jit(convert([a, p], [function(a, p)]))(*at)[0]
+    expected = function(a, p).eval({a: at[0], p: at[1]}, mode=pytensor.compile.mode.Mode("py", None))
+    np.testing.assert_allclose(found, expected, rtol=1e-10)
 
 
 # -------------------------------------------------------------------------------- constants and arrays
@@ -270,6 +284,44 @@ def test_a_missing_sampler_is_an_error_of_the_conversion():
     convert([rng], [variable], "stock")  # would fail only when traced
     with pytest.raises(NotImplementedError, match="unknown"):
         convert([rng], [variable])
+
+
+def test_rejection_loops_of_truncated_counts():
+    mu = pt.vector("mu", shape=(3,))
+    variable = pm.Truncated.dist(pm.Poisson.dist(mu), lower=1, upper=4, shape=(1000, 3))
+    rng = variable.owner.inputs[0]
+    assert fails(lambda: convert([rng, mu], [variable], "stock", rewrite=True)), FIXED
+    function = jax.jit(convert([rng, mu], [variable], rewrite=True))
+    draws = np.asarray(function({"jax_state": jax.random.key(0)}, jnp.array([0.1, 2.0, 9.0]))[0])
+    for rate, column in zip([0.1, 2.0, 9.0], draws.T, strict=True):
+        expected = stats.poisson.pmf(np.arange(1, 5), rate)
+        counts = np.bincount(column, minlength=5)
+        assert counts[0] == 0
+        assert len(counts) == 5
+        assert stats.chisquare(counts[1:], 1000 * expected / expected.sum()).pvalue > 1e-3
+
+
+def test_other_while_loops_are_still_refused():
+    x = pt.vector("x", shape=(3,))
+    halved = pytensor.scan(lambda x: (x / 2, until((x < 1).all())), outputs_info=[x], n_steps=50, return_updates=False)[
+        -1
+    ]
+    with pytest.raises(NotImplementedError, match="While Scan"):
+        convert([x], [halved], rewrite=True)
+
+
+@pytest.mark.parametrize("matches", [True, False])
+def test_masked_assignment_becomes_a_selection(matches):
+    x, y = pt.vector("x", shape=(4,)), pt.vector("y", shape=(4,))
+    mask = pt.vector("mask", dtype="bool", shape=(4,))
+    output = pt.set_subtensor(x[mask], y[mask] if matches else y[mask] + 1)
+    fgraph = FunctionGraph([x, y, mask], [output], clone=True)
+    dfs_rewriter(dispatch.local_masked_set).rewrite(fgraph)
+    indexes = [n for n in fgraph.apply_nodes if isinstance(n.op, AdvancedSubtensor)]
+    assert bool(indexes) != matches
+    if matches:
+        at = np.arange(4.0), -np.arange(4.0), np.array([True, False, True, False])
+        np.testing.assert_array_equal(jax.jit(convert(fgraph.inputs, fgraph.outputs))(*at)[0], [0, 1, -2, 3])
 
 
 # -------------------------------------------------------------------------------- nobody else is touched

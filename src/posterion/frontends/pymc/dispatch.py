@@ -9,30 +9,36 @@ The repairs answer only to the thread that is inside `repaired`: nobody else's u
 """
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from posterion.frontends.pymc import foreign  # noqa: F401  first: it undoes what importing PyTensor does to JAX
+from posterion.frontends.pymc import quantiles
+from posterion.frontends.pymc.foreign import (  # before anything of PyTensor's: it undoes what importing that does
+    AdvancedIncSubtensor,
+    AdvancedSubtensor,
+    Constant,
+    FunctionGraph,
+    RandomType,
+    RandomVariable,
+    dfs_rewriter,
+    jax_funcify,
+    node_rewriter,
+    pt,
+)
 
 # isort: split
-import pytensor.tensor as pt
-from jax.scipy.special import betainc as jax_betainc
-from jax.scipy.special import gammaln, xlog1py, xlogy
-from pytensor.graph.basic import Constant
-from pytensor.graph.fg import FunctionGraph
-from pytensor.graph.rewriting.basic import dfs_rewriter, node_rewriter
-from pytensor.link.jax.dispatch import jax_funcify, jax_typify
+from pytensor.link.jax.dispatch import jax_typify
 from pytensor.link.jax.dispatch.random import assert_size_argument_jax_compatible, jax_sample_fn
 from pytensor.scalar import Softplus
 from pytensor.scalar.basic import Neg, Switch
-from pytensor.scalar.math import BetaInc, Log1mexp
+from pytensor.scalar.math import BetaInc, BetaIncInv, GammaIncCInv, GammaIncInv, Log1mexp
+from pytensor.scan.op import Scan
 from pytensor.tensor.elemwise import Elemwise
 from pytensor.tensor.pad import Pad
 from pytensor.tensor.random import basic as ptr
-from pytensor.tensor.random.op import RandomVariable
 from pytensor.tensor.type_other import NoneTypeT
 
 from posterion.frontends.pymc.overlay import Overlay
@@ -66,31 +72,14 @@ def _log1mexp(op, **kwargs):
     return log1mexp
 
 
-@jax.custom_jvp
-def betainc(a, b, x):
-    """Regularised incomplete beta function of float arrays of one shape, with derivatives in all three arguments.
+def _on_common_floats(function: Callable) -> Callable:
+    """``function`` of arrays of one shape and float type, for arguments of any."""
 
-    d/dx = x^(a-1) (1-x)^(b-1) / B(a, b); d/da and d/db by central differences with a step of eps^(1/3), whose relative
-    error is about eps^(2/3): 4e-11 in float64, 2e-5 in float32.
-    """
-    return jax_betainc(a, b, x)
+    def converted(*arguments):
+        float_type = jnp.result_type(float, *arguments)
+        return function(*jnp.broadcast_arrays(*(jnp.asarray(a, float_type) for a in arguments)))
 
-
-@betainc.defjvp
-def _betainc_jvp(primals, tangents):
-    a, b, x = primals
-    value = jax_betainc(a, b, x)
-    step = jnp.finfo(value.dtype).eps ** (1 / 3)
-    step_a, step_b = step * jnp.minimum(a, 1.0 + jnp.sqrt(a)), step * jnp.minimum(b, 1.0 + jnp.sqrt(b))
-    in_a = (jax_betainc(a + step_a, b, x) - jax_betainc(a - step_a, b, x)) / (2 * step_a)
-    in_b = (jax_betainc(a, b + step_b, x) - jax_betainc(a, b - step_b, x)) / (2 * step_b)
-    in_x = jnp.exp(xlogy(a - 1, x) + xlog1py(b - 1, -x) + gammaln(a + b) - gammaln(a) - gammaln(b))
-    return value, in_a * tangents[0] + in_b * tangents[1] + in_x * tangents[2]
-
-
-def _betainc_of_floats(a, b, x):
-    float_type = jnp.result_type(float, a, b, x)
-    return betainc(*jnp.broadcast_arrays(*(jnp.asarray(p, float_type) for p in (a, b, x))))
+    return converted
 
 
 def _betainc(op, **kwargs):
@@ -99,7 +88,15 @@ def _betainc(op, **kwargs):
     https://github.com/jax-ml/jax/issues/38610, https://github.com/jax-ml/jax/issues/15487. Needed by the distribution
     functions of Beta, StudentT and the binomials, that is by ``Censored`` and ``Truncated``.
     """
-    return _betainc_of_floats
+    return _on_common_floats(quantiles.betainc)
+
+
+def _quantile(function: Callable) -> Callable:
+    """Inverses for which stock asks for a nightly TensorFlow Probability. No issue found.
+
+    https://github.com/jax-ml/jax/issues/2399 asks JAX for betaincinv.
+    """
+    return lambda op, **kwargs: _on_common_floats(function)
 
 
 # -------------------------------------------------------------------------------- constants and arrays
@@ -167,6 +164,67 @@ def _random_variable(op, node, **kwargs):
     return sample
 
 
+def _rejection_loop(op, node, **kwargs):
+    """Convert PyMC's rejection sampler of truncated counts, which is a ``while`` Scan over generators and last states.
+
+    Stock converts no ``while`` Scan (https://github.com/pymc-devs/pytensor/issues/265). Only loops over
+    random generators are converted here: JAX cannot differentiate ``while_loop`` backwards, so in a density they would
+    fail later and less clearly. If PyMC's limit of steps is reached, where PyMC raises, floats come back as NaN and
+    integers as the smallest there is.
+    """
+    info, num_states = op.info, op.info.n_untraced_sit_sot
+    states = node.inputs[1 : 1 + num_states]
+    draws = any(isinstance(state.type, RandomType) for state in states)
+    if not (info.as_while and draws and len(node.outputs) == num_states and info.n_seqs == 0):
+        return _STOCK_SCAN(op, node=node, **kwargs)
+    inner = op.fgraph.unfreeze()
+    dfs_rewriter(local_masked_set).rewrite(inner)
+    step = jax_funcify(inner, **kwargs)
+
+    def loop(num_steps, *inputs):
+        initial, constants = list(inputs[:num_states]), inputs[num_states:]
+        initial = [s if isinstance(s, dict) else jnp.asarray(s) for s in initial]
+
+        def once(carry):
+            count, _, states = carry
+            *new, done = step(*states, *constants)
+            kept = [n if isinstance(n, dict) else n.astype(s.dtype) for n, s in zip(new, states, strict=True)]
+            return count + 1, jnp.asarray(done, bool), kept
+
+        def unfinished(carry):
+            return (carry[0] < num_steps) & ~carry[1]
+
+        _, done, final = jax.lax.while_loop(unfinished, once, (0, jnp.array(False), initial))
+        final = [s if isinstance(s, dict) else _invalid_unless(done, s) for s in final]
+        return final if num_states > 1 else final[0]
+
+    return loop
+
+
+_STOCK_SCAN = jax_funcify.dispatch(Scan)
+
+
+def _invalid_unless(valid, values):
+    if values.dtype == bool:
+        return values
+    invalid = jnp.nan if jnp.issubdtype(values.dtype, jnp.floating) else jnp.iinfo(values.dtype).min
+    return jnp.where(valid, values, invalid)
+
+
+@node_rewriter([AdvancedIncSubtensor])
+def local_masked_set(fgraph, node):
+    """Rewrite x[mask] = y[mask] to where(mask, y, x): the same values, without a shape that depends on the mask."""
+    x, part, *index = node.inputs
+    source = part.owner
+    if not node.op.set_instead_of_inc or source is None or not isinstance(source.op, AdvancedSubtensor):
+        return None
+    if len(index) != 1 or index != source.inputs[1:] or index[0].type.dtype != "bool":
+        return None
+    if not index[0].type.ndim == x.type.ndim == source.inputs[0].type.ndim:
+        return None
+    return [pt.switch(index[0], source.inputs[0], x).astype(x.type.dtype)]
+
+
 def _categorical(op, node):
     """Pass log-probabilities to ``jax.random.categorical``: stock passes logit(p), so that p is not what is drawn from.
 
@@ -189,8 +247,12 @@ _OVERLAYS = (
             Softplus: _softplus,
             Log1mexp: _log1mexp,
             BetaInc: _betainc,
+            BetaIncInv: _quantile(quantiles.betaincinv),
+            GammaIncInv: _quantile(quantiles.gammaincinv),
+            GammaIncCInv: _quantile(quantiles.gammainccinv),
             Pad: _pad,
             RandomVariable: _random_variable,
+            Scan: _rejection_loop,
         },
     ),
     Overlay(jax_typify, {np.ndarray: _constant}),

@@ -175,11 +175,6 @@ def _interpolated(node, key, size, x, pdf, cdf):
 # -------------------------------------------------------------------------------- discrete
 
 
-@_elementwise(ptr.BinomialRV)
-def _binomial(key, shape, n, p):
-    return random.binomial(key, n, p, shape, dtype=n.dtype)
-
-
 @_elementwise(discrete.DiscreteUniformRV)
 def _discrete_uniform(key, shape, lower, upper):
     integer = jnp.result_type(int)
@@ -199,24 +194,6 @@ def _hypergeometric(key, shape, good, bad, num_drawn):
 
     rounds = jnp.max(num_drawn, initial=0).astype(int)
     return jax.lax.fori_loop(0, rounds, draw_one, (good, bad, jnp.zeros_like(good)))[2]
-
-
-@_core(ptr.MultinomialRV)
-def _multinomial(node, key, size, n, p):
-    # A chain of binomials. The share of what is left may pass 1 by rounding, where jax.random.binomial gives NaN.
-    batch = jnp.broadcast_shapes(n.shape, p.shape[:-1]) if size is None else size
-    n, p = jnp.broadcast_to(n, batch), jnp.broadcast_to(p, (*batch, p.shape[-1]))
-    tails = jnp.flip(jnp.cumsum(jnp.flip(p, -1), -1), -1)
-    shares = jnp.clip(jnp.where(tails > 0, p / jnp.where(tails > 0, tails, 1.0), 0.0), 0.0, 1.0)
-
-    def draw_one(left, inputs):
-        key, share = inputs
-        count = jnp.where(left > 0, random.binomial(key, left, share, batch, dtype=p.dtype), 0.0)
-        return left - count, count
-
-    keys = random.split(key, p.shape[-1] - 1)
-    last, counts = jax.lax.scan(draw_one, n, (keys, jnp.moveaxis(shares[..., :-1], -1, 0)))
-    return jnp.concatenate([jnp.moveaxis(counts, 0, -1), last[..., None]], axis=-1)
 
 
 # -------------------------------------------------------------------------------- vectors and matrices
@@ -246,3 +223,17 @@ def _matrix_normal(node, key, size, mu, row_cholesky, column_cholesky):
     shape = (*batch, row_cholesky.shape[-1], column_cholesky.shape[-1])
     noise = random.normal(key, shape, dtype=mu.dtype)
     return jnp.broadcast_to(mu, shape) + row_cholesky @ noise @ jnp.swapaxes(column_cholesky, -1, -2)
+
+
+@_core(multivariate.CARRV)
+def _conditional_autoregression(node, key, size, mu, adjacency, alpha, tau, adjacency_is_valid):
+    # Precision Q = tau (D - alpha W) = L L'; mu + L'^-1 noise has covariance Q^-1, as in PyMC's density. PyMC's own
+    # draws (6.4) solve with both factors and have covariance Q^-2.
+    adjacency = adjacency.reshape(adjacency.shape[-2:])
+    alpha, tau = alpha.reshape(()), tau.reshape(())
+    precision = tau * (jnp.diag(jnp.sum(adjacency, axis=0)) - alpha * adjacency)
+    shape = mu.shape if size is None else (*size, mu.shape[-1])
+    noise = random.normal(key, shape, dtype=mu.dtype)
+    lower = jnp.linalg.cholesky(precision)
+    correlated = jax.scipy.linalg.solve_triangular(lower.T, noise.reshape(-1, shape[-1]).T, lower=False)
+    return jnp.broadcast_to(mu, shape) + correlated.T.reshape(shape)
