@@ -54,7 +54,8 @@ class Session:
     """One process in which PyMC, NumPyro and Posterion see the same data; each piece is made when a row needs it."""
 
     def __init__(self, size: Size) -> None:
-        logging.getLogger("pymc.variational").setLevel(logging.WARNING)  # it reports the end of every fit
+        for part in ("variational", "sampling"):  # they report every call
+            logging.getLogger(f"pymc.{part}").setLevel(logging.WARNING)
         self.size = size
         self.data = network.split()
 
