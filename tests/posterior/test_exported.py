@@ -197,11 +197,24 @@ def test_what_cannot_be_exported_is_said_when_it_is_asked_for():
         prediction.quantile(0.5)
 
 
-def test_a_model_whose_predictions_cannot_be_exported_is_refused():
+def test_a_model_that_calls_the_host_keeps_its_draws():
     live = hand.linear(hand.simulated(hand.NORMAL))
     live.simulate = lambda key, z, data: {"out": jax.pure_callback(np.asarray, jax.ShapeDtypeStruct((), z.dtype), z[0])}
-    with pytest.raises(UnsupportedModelError, match="cannot be exported .simulate"):
-        export_target(live, x64=True, example_data=live.data)
+    loaded = LoadedTarget(*through_json(live))
+    draws = draws_for(live, 5)
+    np.testing.assert_allclose(constrained_draws(loaded, draws, loaded.data, x64=True)["b"], draws[:, 3])
+    with pytest.raises(UnsupportedModelError, match="could not keep the model's simulate .*model="):
+        predict(loaded, draws, inputs_for(live, 3), key=KEY, x64=True)
+
+
+def test_a_model_without_outcomes_keeps_its_draws():
+    live = hand.linear()
+    live.observed, live.row_names = {}, ()
+    loaded = LoadedTarget(*through_json(live))
+    draws = draws_for(live, 5)
+    assert set(constrained_draws(loaded, draws, loaded.data, x64=True)) == {"w", "b", "sigma", "eta", "total"}
+    with pytest.raises(UnsupportedModelError, match="nothing to predict"):
+        predict(loaded, draws, inputs_for(live, 3), key=KEY, x64=True)
 
 
 @pytest.mark.parametrize("blob", [b"not an export", pickle.dumps(1), b""])

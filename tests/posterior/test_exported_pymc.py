@@ -8,6 +8,7 @@ import pytest
 
 from posterion.posterior import store
 from posterion.posterior.export import export_target
+from posterion.posterior.exported import LoadedTarget
 from posterion.predictive import predict
 from tests.predictive.test_predict import KEY
 
@@ -84,3 +85,15 @@ print(list(constrained_draws(target, case["draws"], target.data, x64={x64})))
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     kept = [v.name for v in live.layout.variables] + (["contrast"] if make is groups else [])
     assert run.stdout.strip() == str(kept), run.stderr
+
+
+def test_without_covariates_there_are_as_many_rows_as_in_the_fit():
+    with pm.Model() as model:
+        pm.Normal("out", pm.Normal("level"), 1, observed=X[:, 0])
+    live = target_of(model)
+    loaded = LoadedTarget(*export_target(live, x64=True, example_data=live.data))
+    draws = np.random.default_rng(3).standard_normal((40, 1))
+    one, two = (predict(target, draws, {}, key=KEY, x64=True) for target in (live, loaded))
+    assert one.num_rows == two.num_rows == 60
+    np.testing.assert_array_equal(one.std["out"], two.std["out"])
+    np.testing.assert_allclose(two.mean["out"], draws.mean())

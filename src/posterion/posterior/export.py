@@ -20,7 +20,6 @@ import numpy as np
 from posterion._typing import Array, Data
 from posterion.compilation.dependence import used_inputs
 from posterion.compilation.minor_axis import Packed, batch_minor, pack
-from posterion.errors import UnsupportedModelError
 from posterion.posterior.exported import label
 from posterion.posterior.store import from_bytes
 from posterion.predictive.blocks import SMALL_BLOCK, Block, take_block
@@ -53,10 +52,10 @@ def export_target(
         Arrays (exported functions as bytes), with names that begin with ``target/``; and their description. Both go
         into `LoadedTarget`.
 
-    Raises
-    ------
-    UnsupportedModelError
-        If not even the moments, or a simulation, can be exported.
+    Notes
+    -----
+    A function that cannot be exported (an operation on the host, a distribution that cannot be simulated) is left out;
+    the description says why, and so does `LoadedTarget` when it is asked for.
     """
     with jax.enable_x64(x64):
         exporter = _Exporter(target, x64, example_data)
@@ -88,7 +87,9 @@ class _Exporter:
             "simulate": lambda key, z, data: target.simulate(jax.random.wrap_key_data(key, impl=_THREEFRY), z, data),
             "joint_terms": lambda key, z, data: tuple(target.joint_terms(z, data)),
         }
-        if not any(observed.has_moments for observed in target.observed.values()):
+        if not target.observed:
+            functions.clear()
+        elif not any(observed.has_moments for observed in target.observed.values()):
             del functions["moments"]
         if target.row_names:
             functions["row_values"] = lambda key, z, data: target.row_values(z, data)
@@ -101,9 +102,6 @@ class _Exporter:
             for name, function in functions.items():
                 if name not in self.missing:
                     self._export(f"{name}/{label(size)}", name, self._on_stored(function), (self.key, self.z, stored))
-        if "moments" in self.missing or ("simulate" in self.missing and "moments" not in functions):
-            reasons = "; ".join(f"{name}: {reason}" for name, reason in self.missing.items())
-            raise UnsupportedModelError(f"the model's predictions cannot be exported ({reasons})")
 
     def _on_stored(self, function: Callable) -> Callable:
         """``function`` on data as they are stored, with the rows of its results last."""

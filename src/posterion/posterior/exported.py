@@ -109,6 +109,10 @@ class LoadedTarget(AbstractRowTarget):
         name, axis = self.description["row_plan"]["axes"][0]
         return data[name].shape[axis]
 
+    def _fitted_rows(self) -> int:
+        name, axis = self.description["row_plan"]["axes"][0]
+        return self.description["shapes"][name][axis]
+
     def joint_terms(self, z: Float[Array, " dim"], data: Data) -> JointTerms:
         return JointTerms(*self._call("joint_terms", _no_key(), z, data))
 
@@ -150,7 +154,8 @@ class LoadedTarget(AbstractRowTarget):
         if lacking:
             raise DataError(f"pass the inputs {', '.join(map(repr, lacking))} of the rows to predict too")
         rows = {name: passed[name].shape[axis] for name, axis in axes.items() if name in passed}
-        first, count = next(iter(rows.items()))
+        # Without covariates every row is like any other: as many as were passed, or as there were in the fit.
+        first, count = next(iter(rows.items()), ("the fit", self._fitted_rows()))
         for name, other in rows.items():
             if other != count:
                 raise DataError(f"{first!r} has {count} rows and {name!r} has {other}: they must be the same rows.")

@@ -7,6 +7,8 @@ factories whose results are equal for equal names, because compiled programs are
 from dataclasses import dataclass
 from typing import Literal
 
+import jax.numpy as jnp
+
 from posterion._typing import Array, Data, Key
 from posterion.target import AbstractRowTarget
 
@@ -25,7 +27,7 @@ class Outcomes:
             values |= target.simulate(key, z, data)
         if any(name in target.row_names for name in self.names):
             values |= target.row_values(z, data)
-        return {name: values[name] for name in self.names}
+        return {name: jnp.atleast_1d(values[name]) for name in self.names}
 
 
 @dataclass(frozen=True)
@@ -41,4 +43,4 @@ class Means:
             values |= {name: moments.mean for name, moments in target.moments(z, data).items()}
         if any(name in target.row_names for name in self.names):
             values |= target.row_values(z, data)
-        return {name: values[name] for name in self.names}
+        return {name: jnp.atleast_1d(values[name]) for name in self.names}

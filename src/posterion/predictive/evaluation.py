@@ -20,6 +20,7 @@ from posterion._typing import Array, Data, Key
 from posterion.compilation.cache import Program
 from posterion.compilation.minor_axis import batch_minor as default_batch_minor
 from posterion.compilation.minor_axis import pack
+from posterion.errors import UnsupportedModelError
 from posterion.predictive import statistics, structure
 from posterion.predictive.blocks import BLOCK_SIZES, MEMORY_BUDGET, SMALL_BLOCK, Block, plan_blocks, take_block
 from posterion.target import AbstractRowTarget
@@ -220,10 +221,21 @@ class Evaluation:
 
     def _make_log_density(self, name: str) -> Callable:
         target = self.target
-        rows = self.batch_minor(lambda z, data: target.joint_terms(z, data).log_likelihood[name])
+
+        @self.batch_minor
+        def per_row(z: Array, data: Data) -> Array | None:
+            return target.joint_terms(z, data).log_likelihood.get(name)
 
         def accumulate(state: Array, chunk: Array, count: Array, data: Data) -> Array:
-            return jax.lax.fori_loop(0, count, lambda i, state: jnp.logaddexp(state, rows(chunk[i], data)), state)
+            def one(i: Array, state: Array) -> Array:
+                density = per_row(chunk[i], data)
+                if density is None or density.shape != state.shape:
+                    raise UnsupportedModelError(
+                        f"the density of {name!r} does not come apart into one factor per row, so rows have no score"
+                    )
+                return jnp.logaddexp(state, density)
+
+            return jax.lax.fori_loop(0, count, one, state)
 
         return accumulate
 

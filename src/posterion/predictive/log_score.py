@@ -33,8 +33,9 @@ def log_score(
     """
     target = evaluation.target
     observed, mean = target.observed[name], summaries[name].mean
-    y = _checked_outcomes(name, observed, y, len(mean))
-    by_probability = rules(target)[name] in ("binary", "categorical")
+    rule = rules(target)[name]
+    y = _checked_outcomes(name, observed, y, mean.shape[:-1] if rule.endswith("categorical") else mean.shape)
+    by_probability = rule in ("binary", "categorical")
     if by_probability:
         if observed.kind == "binary":
             probability = np.where(y == 1, mean, 1.0 - mean)
@@ -57,9 +58,8 @@ def log_score(
     return evaluation.with_data({slot: values}).log_mean_density(name, len(y))
 
 
-def _checked_outcomes(name: str, observed: Observed, y: Any, num_rows: int) -> np.ndarray:
+def _checked_outcomes(name: str, observed: Observed, y: Any, expected: tuple[int, ...]) -> np.ndarray:
     values = np.asarray(y)
-    expected = (num_rows, *observed.shape)
     if values.dtype.kind not in "fiub":
         raise DataError(f"outcomes of {name!r} must be numbers; found the type {values.dtype}")
     if values.shape != expected:

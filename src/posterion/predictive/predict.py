@@ -7,9 +7,10 @@ import numpy as np
 from jaxtyping import Float
 
 from posterion._typing import Key
-from posterion.errors import DataError, OptionError
+from posterion.errors import DataError, OptionError, UnsupportedModelError
 from posterion.predictive.evaluation import Evaluation, Progress
 from posterion.predictive.prediction import Prediction
+from posterion.predictive.statistics import rules
 from posterion.target import AbstractRowTarget
 
 
@@ -57,7 +58,13 @@ def predict(
         If the data do not fit the model, or hold no rows.
     OptionError
         If the draws do not fit the model.
+    UnsupportedModelError
+        If the model has nothing to predict, or outcomes that can neither be summarised nor simulated.
     """
+    if not rules(target):
+        raise UnsupportedModelError(
+            "the model has no observed variable and no deterministic of rows: nothing to predict"
+        )
     draws = np.asarray(draws)
     if draws.ndim != 2 or len(draws) == 0 or draws.shape[1] != target.layout.size:
         raise OptionError(

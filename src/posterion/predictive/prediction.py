@@ -109,7 +109,7 @@ class Prediction:
 
     @property
     def num_rows(self) -> int:
-        """Number of rows predicted."""
+        """Number of rows predicted, of the first variable if they differ."""
         return len(next(iter(self._summaries.values())).mean)
 
     @property
@@ -249,15 +249,40 @@ class Prediction:
     def _statistics(self) -> dict[str, ByName]:
         return {statistic: self._by_name(statistic) for statistic in _STATISTICS}
 
-    def to_dataframe(self) -> "pandas.DataFrame":
-        """One row per predicted row, one column per number: ``out_mean``, ``out_std``, ``out_epistemic``..."""
+    def to_dataframe(self, names: Sequence[str] | None = None) -> "pandas.DataFrame":
+        """One row per predicted row, one column per number: ``out_mean``, ``out_std``, ``out_epistemic``...
+
+        Parameters
+        ----------
+        names
+            The variables wanted; None for all. They must have the same rows.
+
+        Raises
+        ------
+        OptionError
+            If the variables do not have the same number of rows.
+        """
         import pandas
 
-        return pandas.DataFrame(tables.columns(self._statistics()), index=self.row_labels)
+        columns, labels = self._columns(names)
+        return pandas.DataFrame(columns, index=labels)
 
-    def to_parquet(self, path: str | Path) -> None:
+    def to_parquet(self, path: str | Path, names: Sequence[str] | None = None) -> None:
         """Write the columns of `to_dataframe` to a Parquet file; row labels go into the column ``row``."""
-        tables.write_parquet(path, tables.columns(self._statistics()), self.row_labels)
+        tables.write_parquet(path, *self._columns(names))
+
+    def _columns(self, names: Sequence[str] | None) -> tuple[dict[str, np.ndarray], np.ndarray | None]:
+        wanted = self._available("outcome", names)
+        lengths = {name: len(self._summaries[name].mean) for name in wanted}
+        if len(set(lengths.values())) > 1:
+            raise OptionError(
+                f"the variables have different numbers of rows ({lengths}) and do not fit into one table; name some: "
+                f"names=[{wanted[0]!r}]"
+            )
+        statistics = {s: {n: v for n, v in by.items() if n in wanted} for s, by in self._statistics().items()}
+        labels = self.row_labels
+        fits = labels is not None and len(labels) == lengths[wanted[0]]
+        return tables.columns(statistics), labels if fits else None
 
     def to_datatree(self, draws: int | None = None) -> "xarray.DataTree":
         """As an xarray DataTree: a group per statistic, the inputs, and the draws if asked for.
