@@ -18,6 +18,7 @@
 # uncertainty taken apart. `posterion demo` does the same from the command line.
 
 # %%
+import arviz_stats
 import matplotlib.pyplot as plt
 import numpy as np
 import pymc as pm
@@ -123,7 +124,10 @@ print(f"ELBO {fixed.elbo:.2f} in {fixed.record.seconds_running:.2f} s; hist ends
 
 # %%
 trace = approx.sample(draws=2500)
-print(trace["posterior"].sizes)
+print(dict(trace["posterior"].sizes))
+print(arviz_stats.summary(trace, var_names=["w_2_out"], kind="stats"))
+
+# %%
 plots.plot_parameters(trace)
 plt.show()
 

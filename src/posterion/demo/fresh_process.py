@@ -58,8 +58,23 @@ class FreshProcess:
         arguments = [str(posterior), str(self._rows), str(self._answer), str(draws), str(time.time())]
         command = [sys.executable, "-m", __name__, *arguments]
         self._process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,  # so that Ctrl-C, which ends a fit early, does not end this too
         )
+
+    def __enter__(self) -> "FreshProcess":
+        """Do nothing: it runs already."""
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        """End the process if it still runs."""
+        if self._process.poll() is None:
+            self._process.kill()
+            self._process.communicate()
 
     def compare(self, variable: str, mean: np.ndarray, std: np.ndarray) -> Comparison:
         """Wait for the new process and compare its predictions with these.

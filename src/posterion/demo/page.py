@@ -1,6 +1,7 @@
 """The report of the demonstration: the story in sections, with the numbers first."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import posterion as po
 from posterion.demo.data import Data
@@ -27,8 +28,8 @@ class Findings:
         Scores of the full and of the mini-batch fit.
     again
         The prediction of a new process against ours.
-    file_bytes
-        Size of the saved posterior.
+    file
+        The saved posterior.
     pictures
         By name.
     """
@@ -43,7 +44,7 @@ class Findings:
     held_out: HeldOut
     minibatch_held_out: HeldOut
     again: Comparison
-    file_bytes: int
+    file: Path
     pictures: dict[str, Picture]
 
 
@@ -173,9 +174,9 @@ def _fit_cells(fit: po.Posterior) -> tuple[str, ...]:
 def _saved_sentence(found: Findings) -> str:
     again = found.again
     return (
-        f"The posterior is one file of {found.file_bytes / 1024:.0f} kB. A new Python process in which PyMC cannot be "
-        f"imported loaded it and predicted the {again.rows} held-out rows in {again.seconds:.1f} s from its start; the "
-        f"largest difference from the predictions here is {again.largest_difference:.1g}."
+        f"The posterior is one file of {found.file.stat().st_size / 1024:.0f} kB. A new Python process in which PyMC "
+        f"cannot be imported loaded it and predicted the {again.rows} held-out rows in {again.seconds:.1f} s from its "
+        f"start; the largest difference from the predictions here is {again.largest_difference:.1g}."
     )
 
 
