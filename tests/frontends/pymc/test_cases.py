@@ -38,6 +38,9 @@ QUICK = {
     "boolean_mask_of_data",
     "local_latent",
 }
+SINGLE = {"o19"}
+"""Where PyTensor itself takes the logarithm of a small integer constant, log(21), in single precision."""
+FAST_TO_COMPILE = {"xla_backend_optimization_level": 0}
 REFUSALS = set(REFUSED) | set(REFUSED_BY_PYMC)
 COMPARED = [
     pytest.param(name, marks=() if name in QUICK else pytest.mark.slow)
@@ -80,7 +83,7 @@ def test_log_density_and_gradient(name):
         return sum(scaled.values()), (scaled, target.log_density(z, data))
 
     with jax.enable_x64(True):
-        evaluate = jax.jit(jax.value_and_grad(value_and_terms, has_aux=True))
+        evaluate = jax.jit(jax.value_and_grad(value_and_terms, has_aux=True), compiler_options=FAST_TO_COMPILE)
         z = jnp.asarray(point)
         (value, (terms, log_density)), gradient = evaluate(z)
         values = {
@@ -90,7 +93,8 @@ def test_log_density_and_gradient(name):
         expected = pymc_terms(model, values, in_batches=target.batch_size is not None)
         assert terms.keys() == expected.keys()
         for variable, term in terms.items():
-            np.testing.assert_allclose(term, expected[variable], rtol=1e-8, atol=1e-9, err_msg=variable)
+            rtol = 1e-6 if variable in SINGLE else 1e-8
+            np.testing.assert_allclose(term, expected[variable], rtol=rtol, atol=1e-9, err_msg=variable)
         np.testing.assert_allclose(log_density, value, rtol=1e-12)
         # The derivative in a random direction, against central differences: error h^2 and rounding eps / h.
         direction = random.standard_normal(z.size)
@@ -98,9 +102,8 @@ def test_log_density_and_gradient(name):
         difference = (evaluate(z + step * direction)[0][0] - evaluate(z - step * direction)[0][0]) / (2 * step)
         np.testing.assert_allclose(gradient @ direction, difference, rtol=1e-4, atol=1e-4)
 
-    (single, _), single_gradient = jax.jit(jax.value_and_grad(value_and_terms, has_aux=True))(
-        jnp.asarray(point, "float32")
-    )
+    evaluate = jax.jit(jax.value_and_grad(value_and_terms, has_aux=True), compiler_options=FAST_TO_COMPILE)
+    (single, _), single_gradient = evaluate(jnp.asarray(point, "float32"))
     assert single.dtype == jnp.float32
     np.testing.assert_allclose(single, value, rtol=1e-3)
     np.testing.assert_allclose(single_gradient, gradient, rtol=1e-2, atol=1e-2 * max(1, np.abs(gradient).max()))

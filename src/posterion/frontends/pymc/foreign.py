@@ -58,17 +58,18 @@ if os.environ.get("XLA_FLAGS") != _XLA_FLAGS:
     else:
         os.environ["XLA_FLAGS"] = _XLA_FLAGS
 
-_graph_lock = threading.RLock()
+graph_lock = threading.RLock()
+"""Held by whoever works with PyTensor's graphs, which promise nothing about threads."""
 
 
 @contextmanager
 def graph_work() -> Iterator[None]:
-    """Within, this thread alone builds and rewrites graphs: PyTensor promises nothing about threads.
+    """Within, this thread alone builds and rewrites graphs.
 
     Nodes made here do not record where they were made, which takes PyTensor half of the time and serves its own error
     messages only.
     """
-    with _graph_lock, pytensor.config.change_flags(traceback__limit=0):
+    with graph_lock, pytensor.config.change_flags(traceback__limit=0):
         yield
 
 
@@ -108,6 +109,7 @@ __all__ = [
     "find_rng_nodes",
     "get_mode",
     "graph_inputs",
+    "graph_lock",
     "graph_work",
     "jax_funcify",
     "make_initial_point_expression",

@@ -13,13 +13,14 @@ from posterion._typing import Array, Data, Key
 from posterion.errors import DataError, UnsupportedModelError
 from posterion.frontends.pymc.convert import ValuesNeededError, seems_convertible
 from posterion.frontends.pymc.foreign import as_plain, graph_work, pymc
+from posterion.frontends.pymc.functions import Functions
 from posterion.frontends.pymc.graph import ModelGraph, open_model
 from posterion.frontends.pymc.initial import InitialPoint, flat
 from posterion.frontends.pymc.labels import make_layout
 from posterion.frontends.pymc.moments import kind_of
 from posterion.frontends.pymc.predict import complete_rows
 from posterion.frontends.pymc.rows import RowGroup, check_rows, find_groups, row_axes
-from posterion.frontends.pymc.specialise import Functions, Specialisation, StaticShapes
+from posterion.frontends.pymc.specialise import Specialisation, StaticShapes
 from posterion.frontends.pymc.substitute import ancestors
 from posterion.target import AbstractRowTarget, JointTerms, Moments, Observed, RowPlan, Slot
 
