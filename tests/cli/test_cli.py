@@ -150,6 +150,12 @@ def test_info_of_a_posterior(capsys, saved):
     assert "took the 100 steps" in out
 
 
+def test_terminals_without_the_letters_get_others(saved):
+    run = posterion("info", saved, PYTHONIOENCODING="ascii")
+    assert run.returncode == 0, run.stderr
+    assert "ELBO" in run.stdout and "?" in run.stdout
+
+
 def test_report_of_a_posterior(capsys, saved, tmp_path):
     code, out, _ = leave(capsys, "report", saved, "--output", tmp_path / "page.html")
     assert code == 0

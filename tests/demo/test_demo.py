@@ -50,7 +50,7 @@ def test_numbers_follow_from_the_saved_posterior(run):
     np.testing.assert_allclose(run.demo.log_score, np.mean(np.log(np.where(data.Y_test == 1, p, 1 - p))), rtol=1e-6)
     np.testing.assert_allclose(run.demo.brier, np.mean((p - data.Y_test) ** 2), rtol=1e-6)
     assert f"{correct} of 285" in run.demo.numbers["accuracy"]
-    assert "260 of 285" in run.demo.numbers["the notebook's"]
+    assert "260 of 285" in run.demo.numbers["the notebook's own"]
 
 
 def test_the_network_has_learned(run):

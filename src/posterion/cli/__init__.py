@@ -3,6 +3,7 @@
 Exit codes: 0 when it is done, 1 when it failed with a message, 2 when it was called wrongly.
 """
 
+import io
 import sys
 from collections.abc import Sequence
 
@@ -21,6 +22,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         As typed after ``posterion``; None for those of this process.
     """
     arguments = sys.argv[1:] if arguments is None else list(arguments)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal that lacks a letter shows another one
     try:
         import_optional("typer", "cli", "The command line")
         from posterion.cli.application import app

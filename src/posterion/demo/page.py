@@ -56,7 +56,7 @@ def number_rows(found: Findings) -> list[tuple[str, str]]:
         ("accuracy", f"{held.accuracy:.4%}: {held.correct} of {held.rows} rows (95 % interval {low:.1%} to {high:.1%})")
     ]
     if data.reference is not None:
-        rows.append(("the notebook's", f"{data.reference / held.rows:.4%}: {data.reference} of {held.rows} rows"))
+        rows.append(("the notebook's own", f"{data.reference / held.rows:.4%}: {data.reference} of {held.rows} rows"))
     return [
         *rows,
         (
