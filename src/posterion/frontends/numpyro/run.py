@@ -92,12 +92,14 @@ class Run:
     def log_density(self, name: str) -> Array:
         """The site's log density, entry by entry, with its log determinant and its weight."""
         site = self.sites[name]
+        if not is_latent(site):
+            return self._weighted(site, elementwise(site["fn"]).log_prob(site["value"]))
         distribution, log_det = site["fn"], self.sites.get(LOG_DET.format(name))
         if is_imputed(name, self.sites):
             distribution = _unmasked(distribution)
             log_det = log_det and {**log_det, "fn": _unmasked(log_det["fn"])}
-        value = self._weighted(site, elementwise(distribution).log_prob(site["value"]))
-        if log_det is None or not is_latent(site):
+        value = self._weighted(site, distribution.log_prob(site["value"]))
+        if log_det is None:
             return value
         return value + self._weighted(log_det, log_det["fn"].log_prob(log_det["value"]))
 
