@@ -112,3 +112,22 @@ def test_draws_that_do_not_fit_into_memory_are_refused_with_their_size(classes):
         classes.sample(31)
     with pytest.raises(OptionError, match="found 'median'"):
         classes._available("median", None)  # the type checker would stop it at the door
+
+
+def test_variables_with_different_rows_do_not_make_one_table():
+    pm = pytest.importorskip("pymc")
+    from posterion.frontends import target_of
+
+    with pm.Model() as model:
+        level = pm.Normal("level")
+        pm.Normal("long", level, 1, observed=np.zeros(6))
+        pm.Normal("short", level, 2, observed=np.zeros(4))
+    prediction = predict(target_of(model), np.zeros((8, 1)), {}, key=KEY, x64=True)
+    assert (len(prediction.mean["long"]), len(prediction.mean["short"])) == (6, 4)
+    with pytest.raises(OptionError, match="different numbers of rows.*names="):
+        prediction.to_dataframe()
+    assert len(prediction.to_dataframe(["short"])) == 4
+    tree = prediction.to_datatree(3)
+    assert tree["mean"]["long"].shape == (6,)
+    assert tree["predictions"]["short"].shape == (1, 3, 4)
+    assert "6 rows" in prediction._repr_html_()

@@ -73,14 +73,18 @@ def _dataset(
 
     labels = dict(layout.coords)
     row_dims = {what.dims[0] for what in observed.values() if what.dims} or {"row"}
-    arrays = {}
+    arrays, lengths = {}, {}
     for name, array in values.items():
         own = dims[name] if dims is not None else _dims_of(name, layout, observed)
         rest = array.shape[len(sample_dims) :]
         own = [*own, *[None] * (len(rest) - len(own))][: len(rest)]
         if own and own[0] is None and dims is None:
             own[0] = "row"
-        named = [dim or f"{name}_dim_{i}" for i, dim in enumerate(own)]
+        named = []
+        for axis, (dim, length) in enumerate(zip(own, rest, strict=True)):
+            dim = dim or f"{name}_dim_{axis}"
+            # Variables with other rows than the first one's get a dim of their own.
+            named.append(dim if lengths.setdefault(dim, length) == length else f"{name}_{dim}")
         coords = {}
         for dim, length in zip(named, rest, strict=True):
             if dim in row_dims:  # never the labels of the rows the model was fitted to

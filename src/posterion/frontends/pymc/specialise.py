@@ -54,8 +54,8 @@ class Specialisation:
                     raise DataError(f"The dim {dim!r} has length {first} in {where!r} and {length} in {name!r}.")
             if name in frozen:
                 stand_in = pt.constant(np.asarray(frozen[name], i.dtype))
-            else:
-                stand_in = self.arguments[name] = pt.tensor(name, dtype=i.dtype, shape=tuple(shapes[name]))
+            else:  # not pt.tensor(name), which refuses names that are also types: "long", "half"
+                stand_in = self.arguments[name] = pt.TensorType(i.dtype, tuple(shapes[name]))(name)
             for variable in i.variables:
                 self._roots[variable] = as_type_of(stand_in, variable)
         for variable, dim in graph.dim_lengths.items():
@@ -104,7 +104,7 @@ class Specialisation:
         if self.values:
             return
         for name, value in self.graph.values.items():
-            root = self.values[name] = pt.tensor(name, dtype=value.type.dtype, shape=tuple(shapes[name]))
+            root = self.values[name] = pt.TensorType(value.type.dtype, tuple(shapes[name]))(name)
             self._roots[value] = self._memo[value] = as_type_of(root, value)
 
     def given_values(self, variables: Mapping[str, Variable], kept: list[str]) -> dict[str, Variable]:
