@@ -159,8 +159,8 @@ def _null_elbo(target: AbstractTarget, values: Mapping[str, np.ndarray]) -> floa
         return None
     total = 0.0
     for name, observed in target.observed.items():
-        if observed.slot is None or observed.slot not in values:
-            return None
+        if observed.slot is None or observed.slot not in values or name not in target.num_rows:
+            return None  # an outcome without rows (a Gaussian process) has no such baseline
         total += null_elbo(values[observed.slot], observed.kind, target.num_rows[name])
     return total
 
