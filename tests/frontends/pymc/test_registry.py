@@ -94,6 +94,21 @@ def test_a_changed_model_has_a_new_target():
     assert from_pymc(model).initial_point(0)[-1] == 3.0
 
 
+def test_a_conditional_added_after_the_fit():
+    """What was made of the model before still works; the model with it is another one."""
+    with pm.Model() as model:
+        length = pm.Gamma("length", 2, 1)
+        gp = pm.gp.Marginal(cov_func=pm.gp.cov.ExpQuad(1, ls=length))
+        gp.marginal_likelihood("out", X=X[:20, :1], y=Y[:20], sigma=0.5)
+    before = from_pymc(model)
+    value = density(before)
+    with model:
+        gp.conditional("new", np.linspace(-1, 1, 4)[:, None])
+    assert [v.name for v in before.layout.variables] == ["length"]
+    assert density(before) == value
+    assert [v.name for v in from_pymc(model).layout.variables] == ["length", "new"]
+
+
 def test_two_models_on_one_array():
     shared = X.copy()
 

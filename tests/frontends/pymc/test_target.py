@@ -260,6 +260,39 @@ def test_what_cannot_be_drawn_is_refused_when_it_is_asked_for():
         target.simulate(jax.random.key(0), z, target.data)
 
 
+def test_deterministics_that_cannot_be_converted_are_refused_before_the_fit():
+    with pm.Model() as model:
+        a = pm.Normal("a")
+        pm.Normal("out", a, 1, observed=Y)
+        xs = pytensor.scan(
+            lambda x: (x * 0.5, until(x < 0.1)), outputs_info=[pt.exp(a)], n_steps=20, return_updates=False
+        )
+        pm.Deterministic("last", xs[-1])
+    with pytest.raises(UnsupportedModelError, match=r"'last'.*fixed number of steps"):
+        from_pymc(model)
+
+
+def test_neighbours_of_as_many_areas_as_there_are_rows():
+    """The matrix looks like data by its shape; its values decide shapes, so it is fixed instead."""
+    rows = 12
+    neighbours = np.diag(np.ones(rows - 1), 1) + np.diag(np.ones(rows - 1), -1)
+    exposure = np.linspace(1, 3, rows)
+    with pm.Model(coords={"area": range(rows)}) as model:
+        alpha = pm.Beta("alpha", 2, 2)
+        phi = pm.CAR("phi", mu=np.zeros(rows), W=neighbours, alpha=alpha, tau=1.0, dims="area")
+        pm.Poisson("out", exposure * pm.math.exp(phi), observed=np.arange(rows) % 4, dims="area")
+    target = from_pymc(model)
+    assert all(slot.shape != (rows, rows) for slot in target.slots.values())
+    assert "is fixed: its values decide the shape" in target.notes[0]
+    with jax.enable_x64(True):
+        z = jnp.asarray(target.initial_point(0) + 0.1)
+        density = jax.jit(target.log_density)(z, target.data)
+        values = {
+            v.name: np.asarray(u) for v, u in zip(model.value_vars, target.layout.unravel(z).values(), strict=True)
+        }
+    np.testing.assert_allclose(density, model.compile_logp(mode="FAST_COMPILE")(values), rtol=1e-9)
+
+
 def test_while_loops_are_refused():
     with pm.Model() as model:
         a = pm.Normal("a")

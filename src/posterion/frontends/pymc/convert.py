@@ -25,6 +25,7 @@ from posterion.frontends.pymc.foreign import (
     RandomType,
     Repeat,
     Reshape,
+    Scan,
     TensorType,
     Unique,
     Variable,
@@ -176,7 +177,7 @@ def seems_convertible(variables: Sequence[Variable]) -> bool:
         for op in {v.owner.op for v in ancestors(variables) if v.owner is not None}:
             if isinstance(op, CheckAndRaise):
                 continue
-            if jax_funcify.dispatch(type(op)) is unknown:
+            if jax_funcify.dispatch(type(op)) is unknown or (isinstance(op, Scan) and op.info.as_while):
                 return False
             if isinstance(op, Elemwise):
                 try:

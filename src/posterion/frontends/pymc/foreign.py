@@ -39,6 +39,7 @@ from pytensor.graph.traversal import graph_inputs
 from pytensor.link.jax.dispatch import jax_funcify
 from pytensor.raise_op import CheckAndRaise
 from pytensor.scalar.basic import Cast
+from pytensor.scan.op import Scan
 from pytensor.tensor.basic import Alloc, ARange, Nonzero
 from pytensor.tensor.elemwise import Elemwise
 from pytensor.tensor.extra_ops import Repeat, Unique
@@ -97,6 +98,7 @@ __all__ = [
     "RandomVariable",
     "Repeat",
     "Reshape",
+    "Scan",
     "Shape",
     "Shape_i",
     "SharedVariable",
