@@ -164,7 +164,8 @@ def _grew(before: tuple[int, ...], after: tuple[int, ...] | None) -> int | None:
 
 def first_line(error: Exception) -> str:
     """What an error says, in a line."""
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    lines = [line.strip().rstrip(".") for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__
 
 
 # ---- batches
@@ -296,6 +297,8 @@ def complete_rows(
         For anything `check_data` finds, unequal row counts, a missing covariate, or another number of rows where the
         model allows none.
     """
+    for group in groups:
+        _check_obstacle(group, data)
     infinite = [name for name, a in current.items() if a.dtype.kind == "f" and np.isinf(a).any()]
     passed = check_data(slots, data, partial=True, may_be_infinite=infinite)
     complete = dict(current) | passed
@@ -308,11 +311,6 @@ def complete_rows(
         for name, rows in counts.items():
             if rows != num_rows:
                 raise DataError(f"{first!r} has {num_rows} rows and {name!r} has {rows}: they must be the same rows.")
-        if group.obstacle is not None and num_rows != group.num_rows:
-            raise DataError(
-                f"this model can only be evaluated on the {group.num_rows} rows it was fitted to ({group.obstacle}); "
-                f"{num_rows} were passed. Pass every array that has one entry per row as an argument of the model."
-            )
         covariates = [name for name in axes if not slots[name].only_observed and name not in neutral]
         missing = [name for name in covariates if name not in passed]
         if missing and (len(missing) < len(covariates) or num_rows != group.num_rows):
@@ -325,6 +323,17 @@ def complete_rows(
                 shape[axis] = num_rows
                 complete[name] = np.full(shape, name in neutral, current[name].dtype)
     return complete
+
+
+def _check_obstacle(group: RowGroup, data: Data) -> None:
+    for name, axis in group.axes if group.obstacle is not None else ():
+        shape = np.shape(data[name]) if name in data else ()
+        if len(shape) > axis and shape[axis] != group.num_rows:
+            raise DataError(
+                f"this model can only be evaluated on the {group.num_rows} rows it was fitted to, and {name!r} has "
+                f"{shape[axis]}: {group.obstacle}. Pass every array that has one entry per row as an argument of the "
+                "model."
+            )
 
 
 def _wanted(slot: Slot, axis: int, num_rows: int) -> tuple[int | None, ...]:

@@ -63,7 +63,9 @@ class Call:
             )
         self.model = model
         self._bound = _bind(model, tuple(args), dict(kwargs or {}))
-        leaves, self._tree = jax.tree_util.tree_flatten_with_path(dict(self._bound.arguments), is_leaf=_is_leaf)
+        found, self._tree = jax.tree_util.tree_flatten_with_path(list(self._bound.arguments.values()), is_leaf=_is_leaf)
+        arguments = list(self._bound.arguments)
+        leaves = [((jax.tree_util.DictKey(arguments[path[0].idx]), *path[1:]), leaf) for path, leaf in found]
         paths = [path for path, leaf in leaves if _is_array(leaf)]
         names = dict(zip(paths, _short_names(self._bound.signature, paths), strict=True))
         self.arrays = {names[path]: _as_numbers(names[path], leaf) for path, leaf in leaves if _is_array(leaf)}
@@ -76,7 +78,8 @@ class Call:
     def __call__(self, data: Data) -> Any:
         """Call the model with these arrays in place of its own; those left out keep the values they came with."""
         leaves = [data.get(v.name, self.arrays[v.name]) if isinstance(v, _Hole) else v for v in self._leaves]
-        arguments = jax.tree_util.tree_unflatten(self._tree, leaves)
+        values = jax.tree_util.tree_unflatten(self._tree, leaves)
+        arguments = dict(zip(self._bound.arguments, values, strict=True))
         bound = inspect.BoundArguments(self._bound.signature, arguments)  # type: ignore[arg-type]
         return self.model(*bound.args, **bound.kwargs)
 

@@ -216,8 +216,9 @@ def _settle(call: Call) -> tuple[frozenset[str], Structure]:
         except _VALUES_NEEDED as error:
             first = first or error
     raise UnsupportedModelError(
-        "the values of random variables decide a shape or a branch in the model, which JAX cannot express "
-        f"({first_line(first) if first else ''})"
+        "the model asks for values that JAX only traces, and taking its arguments as fixed does not help: "
+        f"{first_line(first) if first else ''}. The usual causes are NumPy applied to random variables, a NumPy array "
+        "indexed by a plate's rows (use jax.numpy), and an `if` on a random variable (use jnp.where)."
     ) from first
 
 

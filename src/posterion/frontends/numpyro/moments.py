@@ -13,7 +13,10 @@ from posterion.target import Moments
 Kind = Literal["binary", "categorical", "numeric"]
 
 _CATEGORICAL = (dist.CategoricalProbs, dist.CategoricalLogits)  # ordered and zero-sum forms are among them
-_WITHOUT_MOMENTS = (dist.Cauchy, dist.HalfCauchy, dist.Levy)
+_WITHOUT_MOMENTS = (
+    *(dist.Cauchy, dist.HalfCauchy, dist.Levy),  # NumPyro says NaN or infinity, which no summary can use
+    *(dist.VonMises, dist.SineBivariateVonMises, dist.SineSkewed, dist.ProjectedNormal),  # moments on the circle
+)
 _WRAPPERS = (dist.ExpandedDistribution, dist.Independent, dist.MaskedDistribution)
 
 

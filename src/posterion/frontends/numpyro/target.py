@@ -14,7 +14,7 @@ from jaxtyping import Float
 
 from posterion._typing import Array, Data, Key
 from posterion.compilation.cache import Program
-from posterion.errors import DataError, OptionError
+from posterion.errors import DataError, OptionError, UnsupportedModelError
 from posterion.frontends.numpyro.call import Call
 from posterion.frontends.numpyro.labels import Dims, dims_of, make_layout
 from posterion.frontends.numpyro.model import OpenedModel
@@ -241,6 +241,8 @@ class NumPyroTarget(AbstractRowTarget):
         return self._model.derived(self.layout.unravel(z), data, self.row_names) if self.row_names else {}
 
     def new_rows(self, data: Data) -> dict[str, np.ndarray]:
+        if not self.observed and not self.row_names:
+            raise UnsupportedModelError("the model has no observed site to predict, only factors")
         fixed = [name for name in data if name in self._model.frozen]
         if fixed:
             raise DataError(
