@@ -59,9 +59,9 @@ def first_fit(package: str, steps: str) -> dict:
         if package == "pymc":
             run = lambda: session.pymc_fit(model, session.size.steps)
         else:
-            import posterion as po
+            from posterion import fit
 
-            run = lambda: po.fit(model, progress=False, random_seed=0)
+            run = lambda: fit(model, progress=False, random_seed=0)
     before = since(BEGAN)
     begin = time.perf_counter()
     with LateImports() as late:

@@ -185,7 +185,8 @@ def provenance(records: Sequence[dict]) -> str:
         packages = ", ".join(f"{name} {version}" for name, version in versions.items() if version)
         sentence = (
             f"measured {record['date'][:10]} on {machine['cores']} cores of {machine['processor']}, "
-            f"{machine['memory_GiB']:g} GiB, load {machine['load_before']:g} before the start; {packages}; PyMC on PyTensor's {record['pytensor']['linker']} linker, "
+            f"{machine['memory_GiB']:g} GiB, load {machine['load_before']:g} before the start; {packages}; "
+            f"PyMC on PyTensor's {record['pytensor']['linker']} linker, "
             f"{record['pytensor']['floatX']}"
         )
         sentences.setdefault(sentence, []).append(record["row"])
