@@ -215,10 +215,13 @@ def _judge_stop(
         advice.append("fit again and let it stop by itself")
     elif status == "fixed_steps":
         improving = None if losses is None else still_improving(losses)
-        if improving is None:
+        if losses is None or improving is None:
             favour_or_against = against if is_network else favour
             favour_or_against.append("the number of steps was fixed, so whether more would help was not checked")
             advice.append("leave n out, and the fit stops by itself once it has settled")
+        elif math.isinf(improving):
+            against.append(f"{len(losses):,} fixed steps are too few to tell whether more would help")
+            advice.append("raise n, or leave it out and the fit stops by itself")
         elif improving > 0:
             against.append(
                 f"the ELBO still rose by {improving:.1f} nats over the last tenth of the fixed number of steps"
@@ -232,6 +235,8 @@ def _judge_stop(
 
 def still_improving(losses: Float[np.ndarray, " steps"]) -> float:
     """By how many nats the loss fell from the last but one tenth of the steps to the last; 0 if not clearly.
+
+    Infinite where there are too few steps to tell.
 
     Clearly: by more than half a nat and three standard errors of the difference, from the scatter of ten block means
     in each tenth (blocks, because successive steps are correlated).

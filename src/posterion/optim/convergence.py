@@ -206,7 +206,7 @@ def run_rounds(
             )
             return Outcome(state, Status.DIVERGED, sentence, np.concatenate(path), comparisons)
         if not gain >= rule.tolerance:
-            gained = f"gained {gain:.2g} nats" if gain > 0 else "gained nothing"
+            gained = f"gained {gain:.3f} nats" if gain > 0 else "gained nothing"
             sentence = (
                 f"converged: the last round of {length:,} steps {gained}, less than the tolerance of {rule.tolerance:g}"
             )
