@@ -41,7 +41,7 @@ class LateImports:
 
 
 # ---- row 4
-def first_fit(package: str, steps: str) -> dict:
+def first_fit(package: str, steps: str, seed: str) -> dict:
     """Seconds of the first fit in a process; what it imports on the way is told apart."""
     from _network import pymc_model
     from _session import Session, Size
@@ -61,7 +61,7 @@ def first_fit(package: str, steps: str) -> dict:
         else:
             from posterion import fit
 
-            run = lambda: fit(model, progress=False, random_seed=0)
+            run = lambda: fit(model, progress=False, random_seed=int(seed))
     before = since(BEGAN)
     begin = time.perf_counter()
     with LateImports() as late:

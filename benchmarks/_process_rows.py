@@ -15,10 +15,11 @@ def first_fit(session: Session) -> list[Row]:
     empty: dict[str, list[dict]] = {"pymc": [], "numpyro": [], "posterion": []}
     filled: dict[str, list[dict]] = {"pymc": [], "numpyro": [], "posterion": []}
     for package in empty:
-        for _ in range(1 if package == "pymc" else size.processes):  # PyMC's empty caches cost a minute
+        for seed in range(1 if package == "pymc" else size.processes):  # PyMC's empty caches cost a minute
+            arguments = (package, str(size.steps), str(seed))
             with measure.empty_caches() as environment:
-                empty[package].append(measure.fresh("first_fit", package, str(size.steps), environment=environment))
-                filled[package].append(measure.fresh("first_fit", package, str(size.steps), environment=environment))
+                empty[package].append(measure.fresh("first_fit", *arguments, environment=environment))
+                filled[package].append(measure.fresh("first_fit", *arguments, environment=environment))
     rows = []
     for key, state, found, bound in (("4a", "empty", empty, 2.5), ("4b", "filled", filled, 0.6)):
         apart = {name: measure.middle([run["call"] - run["late_imports"] for run in found[name]]) for name in found}
