@@ -37,7 +37,12 @@ def through_json(target, *, x64=True):
     return arrays, json.loads(json.dumps(description))
 
 
-@pytest.fixture(scope="module", params=CASES)
+SLOW = {"logistic regression", "poisson"}
+
+
+@pytest.fixture(
+    scope="module", params=[pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in CASES]
+)
 def pair(request):
     make, x64 = CASES[request.param]
     live = make()

@@ -3,6 +3,7 @@
 import gc
 import subprocess
 import sys
+import time
 import weakref
 
 import jax
@@ -241,6 +242,26 @@ def test_progress_counts_to_the_end_and_ctrl_c_is_passed_on():
 
     with pytest.raises(KeyboardInterrupt):
         predict(target, draws, data, key=KEY, x64=False, progress=interrupt)
+
+
+def test_slow_models_are_given_fewer_draws_at_a_time(monkeypatch):
+    """Ctrl-C is seen between two calls: none may take long."""
+    now = 0.0
+    monkeypatch.setattr(time, "perf_counter", lambda: now)
+    target = hand.network()
+    evaluation = Evaluation(
+        target, draws_for(target, 1000), inputs_for(target, 5) | {"y": np.zeros(5)}, key=KEY, x64=True
+    )
+    counts, expected = [], 0
+    for start, count, chunk in evaluation._chunks(paced=True):
+        assert start == expected
+        np.testing.assert_allclose(chunk[:count], evaluation.draws[start : start + count], rtol=1e-6)
+        expected += count
+        counts.append(count)
+        now += 0.01 * count  # 10 ms a draw
+    assert expected == 1000
+    assert set(counts[1:-1]) <= {24, 25}
+    assert [count for _, count, _ in evaluation._chunks()] == [256, 256, 256, 232]
 
 
 def test_the_index_of_a_table_labels_the_rows():

@@ -8,6 +8,7 @@ as far as it goes.
 """
 
 import math
+import time
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from typing import Any
 
@@ -26,6 +27,8 @@ from posterion.predictive.blocks import BLOCK_SIZES, MEMORY_BUDGET, SMALL_BLOCK,
 from posterion.target import AbstractRowTarget
 
 DRAWS_PER_CHUNK = 256
+SECONDS_PER_CALL = 0.25
+"""Wall time that one call of a compiled program aims at; nothing can interrupt it."""
 
 Progress = Callable[[int, int], None]
 """Called with (done, all) after every piece of work."""
@@ -130,15 +133,25 @@ class Evaluation:
         arrays = self.target.as_arrays(data)
         return pack(arrays, self.axes or None) if packed else arrays
 
-    def _chunks(self) -> Iterator[tuple[int, int, np.ndarray]]:
-        """(start, count, draws filled up to the chunk's fixed size)."""
+    def _chunks(self, *, paced: bool = False) -> Iterator[tuple[int, int, np.ndarray]]:
+        """(start, count, draws filled up to the chunk's fixed size).
+
+        ``paced`` gives fewer draws at a time while what is done with them takes longer than a quarter of a second, for
+        programs that only loop over ``count`` draws: Ctrl-C is seen between two of them.
+        """
         num_draws, dim = self.draws.shape
         size = max(1, min(DRAWS_PER_CHUNK, MEMORY_BUDGET // max(dim * _float().itemsize, 1)))
-        for start in range(0, num_draws, size):
-            count = min(size, num_draws - start)
+        start, pace = 0, size
+        while start < num_draws:
+            count = min(pace, num_draws - start)
             chunk = np.zeros((size, dim), _float())
             chunk[:count] = self.draws[start : start + count]
+            began = time.perf_counter()
             yield start, count, chunk
+            start += count
+            if paced:
+                seconds = max(time.perf_counter() - began, 1e-6)
+                pace = int(np.clip(count * SECONDS_PER_CALL / seconds, 1, size))
 
     def _program(self, what: Hashable, make: Callable[[], Callable]) -> Program:
         """The compiled form of ``make()``."""
@@ -155,11 +168,10 @@ class Evaluation:
                 data = self._device_data(block)
                 key = _block_key(self.key, 0, number)
                 state = statistics.start(self._statistics_shape(data))
-                for start, count, chunk in self._chunks():
-                    state = program(state, chunk, np.int32(start), np.int32(count), key, data)
+                for start, count, chunk in self._chunks(paced=True):
+                    state = jax.block_until_ready(program(state, chunk, np.int32(start), np.int32(count), key, data))
+                    done += count
                     if progress is not None:
-                        jax.block_until_ready(state)
-                        done += count
                         progress(done, work)
                 kept = slice(None if block is None else block.num_rows)
                 finished.append(jax.tree.map(lambda part, kept=kept: part[..., kept], jax.device_get(state)))
@@ -214,8 +226,8 @@ class Evaluation:
             for block in self.blocks():
                 data = self._device_data(block)
                 state = np.full(num_rows if block is None else block.size, -np.inf, _float())
-                for _, count, chunk in self._chunks():
-                    state = program(state, chunk, np.int32(count), data)
+                for _, count, chunk in self._chunks(paced=True):
+                    state = jax.block_until_ready(program(state, chunk, np.int32(count), data))
                 parts.append(np.asarray(state, np.float64)[: None if block is None else block.num_rows])
         return np.concatenate(parts) - math.log(len(self.draws))
 
