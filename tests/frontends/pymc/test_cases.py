@@ -22,21 +22,14 @@ from tests.frontends.pymc.cases import (
 
 QUICK = {
     "regression_with_data",
-    "regression_with_arrays",
     "labelled_axes_data",
     "hierarchical",
     "potential",
     "deterministic_of_observed",
     "imputed",
-    "imputed_covariate",
     "ordered_logistic",
     "lkj_cholesky",
-    "minibatch",
     "minibatch_of_data",
-    "total_size_list",
-    "shape_from_maximum_of_data",
-    "boolean_mask_of_data",
-    "local_latent",
 }
 SINGLE = {"o19"}
 """Where PyTensor itself takes the logarithm of a small integer constant, log(21), in single precision."""

@@ -41,7 +41,7 @@ print("unchanged")
     ("before", "x64", "dtype"),
     [
         ("os.environ.pop('JAX_ENABLE_X64', None)", False, "float32"),
-        ("os.environ['JAX_ENABLE_X64'] = '1'", True, "float64"),
+        pytest.param("os.environ['JAX_ENABLE_X64'] = '1'", True, "float64", marks=pytest.mark.slow),
     ],
 )
 def test_nothing_global_changes(before, x64, dtype):

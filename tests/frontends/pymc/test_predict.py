@@ -172,7 +172,8 @@ DRAWN = [
 ]
 
 
-@pytest.mark.parametrize("name", [n if n == "hierarchical" else pytest.param(n, marks=pytest.mark.slow) for n in DRAWN])
+@pytest.mark.slow  # PyMC compiles
+@pytest.mark.parametrize("name", DRAWN)
 def test_draws_agree_with_pymc(name):
     """For one value of the parameters, means and spreads of the draws agree with `pm.sample_posterior_predictive`."""
     num_draws = 2_000

@@ -83,7 +83,7 @@ class PyMCTarget(AbstractRowTarget):
         self._plans: dict[str | None, RowPlan] = {}
         graph = shared.graph
         data = shared.data()
-        frozen: dict[str, np.ndarray] = {name: data[name] for name in shared.frozen_names}
+        frozen: dict[str, np.ndarray] = {name: data[name].copy() for name in shared.frozen_names}
         while True:
             try:
                 with graph_work():
