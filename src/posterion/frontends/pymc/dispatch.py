@@ -34,13 +34,14 @@ from pytensor.link.jax.dispatch import jax_typify
 from pytensor.link.jax.dispatch.random import assert_size_argument_jax_compatible, jax_sample_fn
 from pytensor.scalar import Softplus
 from pytensor.scalar.basic import Neg, Switch
-from pytensor.scalar.math import BetaInc, BetaIncInv, GammaIncCInv, GammaIncInv, Log1mexp
+from pytensor.scalar.math import BetaInc, BetaIncInv, Erfcx, GammaIncCInv, GammaIncInv, Log1mexp
 from pytensor.scan.op import Scan
 from pytensor.tensor.elemwise import Elemwise
 from pytensor.tensor.pad import Pad
 from pytensor.tensor.random import basic as ptr
 from pytensor.tensor.type_other import NoneTypeT
 
+from posterion.frontends.pymc.guards import Guarded, funcify_guarded, guard_branches
 from posterion.frontends.pymc.overlay import Overlay
 from posterion.frontends.pymc.samplers import SAMPLERS
 
@@ -70,6 +71,14 @@ def _log1mexp(op, **kwargs):
         )
 
     return log1mexp
+
+
+def _erfcx(op, **kwargs):
+    """Apply JAX's erfcx entry by entry: its second derivative fails for arrays (JAX 0.12), not for scalars.
+
+    No issue found. Needed by every Hessian through a normal distribution function.
+    """
+    return jnp.vectorize(jax.scipy.special.erfcx)
 
 
 def _on_common_floats(function: Callable) -> Callable:
@@ -246,6 +255,7 @@ _OVERLAYS = (
         {
             Softplus: _softplus,
             Log1mexp: _log1mexp,
+            Erfcx: _erfcx,
             BetaInc: _betainc,
             BetaIncInv: _quantile(quantiles.betaincinv),
             GammaIncInv: _quantile(quantiles.gammaincinv),
@@ -253,6 +263,7 @@ _OVERLAYS = (
             Pad: _pad,
             RandomVariable: _random_variable,
             Scan: _rejection_loop,
+            Guarded: funcify_guarded,
         },
     ),
     Overlay(jax_typify, {np.ndarray: _constant}),
@@ -308,6 +319,7 @@ def local_bernoulli_logit(fgraph, node):
 def rewrites(fgraph: FunctionGraph) -> None:
     """Apply our own rewrites to a graph, in place, after PyTensor's."""
     dfs_rewriter(local_bernoulli_logit).rewrite(fgraph)
+    guard_branches(fgraph)
 
 
 def install() -> None:
