@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from posterion.families import MeanField
     from posterion.fit import fit
+    from posterion.frontends.log_density import log_density
     from posterion.loading import load
     from posterion.methods import ADVI
     from posterion.optim.convergence import Rounds
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-__all__ = ["ADVI", "MeanField", "Posterior", "Rounds", "fit", "load"]
+__all__ = ["ADVI", "MeanField", "Posterior", "Rounds", "fit", "load", "log_density"]
 
 _HOMES = {
     "ADVI": "posterion.methods",
@@ -27,6 +28,7 @@ _HOMES = {
     "Rounds": "posterion.optim.convergence",
     "fit": "posterion.fit",
     "load": "posterion.loading",
+    "log_density": "posterion.frontends.log_density",
 }
 
 

@@ -15,8 +15,8 @@ import numpy as np
 
 from posterion._typing import Data
 from posterion.errors import DataError, OptionError, UnsupportedModelError
+from posterion.frontends.arrays import as_numbers, slot_of
 from posterion.target import Slot
-from posterion.target.checks import check_array
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,12 +68,12 @@ class Call:
         leaves = [((jax.tree_util.DictKey(arguments[path[0].idx]), *path[1:]), leaf) for path, leaf in found]
         paths = [path for path, leaf in leaves if _is_array(leaf)]
         names = dict(zip(paths, _short_names(self._bound.signature, paths), strict=True))
-        self.arrays = {names[path]: _as_numbers(names[path], leaf) for path, leaf in leaves if _is_array(leaf)}
+        self.arrays = {names[path]: as_numbers(names[path], leaf) for path, leaf in leaves if _is_array(leaf)}
         self._leaves = [_Hole(names[path]) if _is_array(leaf) else leaf for path, leaf in leaves]
 
     def slots(self) -> dict[str, Slot]:
         """A slot per array, as it is; which axis holds rows is not known here."""
-        return {name: Slot(_slot_type(array), array.shape) for name, array in self.arrays.items()}
+        return {name: slot_of(array) for name, array in self.arrays.items()}
 
     def __call__(self, data: Data) -> Any:
         """Call the model with these arrays in place of its own; those left out keep the values they came with."""
@@ -151,22 +151,6 @@ def _is_array(leaf: Any) -> bool:
     if isinstance(leaf, np.generic | type) or callable(leaf):
         return False
     return isinstance(leaf, np.ndarray) or hasattr(leaf, "to_numpy") or hasattr(leaf, "__array__")
-
-
-def _as_numbers(name: str, value: Any) -> np.ndarray:
-    array = np.asarray(value) if isinstance(value, np.ndarray | jax.Array) else None
-    if array is not None and array.dtype.kind in "biuf":
-        return array
-    if array is not None and jnp.issubdtype(array.dtype, jnp.floating):  # bfloat16, which NumPy calls void
-        return array.astype(np.float32)
-    checked = check_array(name, Slot("float64", tuple(np.shape(value))), value)  # says what is wrong
-    original = np.asarray(value.to_numpy() if hasattr(value, "to_numpy") else value)
-    return original if original.dtype.kind in "biuf" else checked
-
-
-def _slot_type(array: np.ndarray) -> str:
-    """Floats follow the fit's precision, whatever they came in."""
-    return "float64" if array.dtype.kind == "f" else str(array.dtype)
 
 
 def _short_names(signature: inspect.Signature, paths: Sequence[tuple]) -> list[str]:

@@ -11,7 +11,8 @@ import numpy as np
 
 from posterion._typing import Array, Data, Key
 from posterion.errors import UnsupportedModelError
-from posterion.frontends.numpyro import jaxprs
+from posterion.frontends import jaxprs
+from posterion.frontends.arrays import abstract
 from posterion.frontends.numpyro.call import Call
 from posterion.frontends.numpyro.moments import moments_of
 from posterion.frontends.numpyro.refusals import check_sites
@@ -141,8 +142,8 @@ class OpenedModel:
 
     def _grow(self, arrays: Mapping[str, tuple[int, ...]], group: RowGroup, rows: int) -> Shapes:
         slots = self.call.slots()
-        abstract = {name: _abstract(slots[name], shape) for name, shape in arrays.items()}
-        return _shapes_of(describe(self.call, abstract, self._setting.resized(dict.fromkeys(group.plates, rows))))
+        longer = {name: abstract(slots[name], shape) for name, shape in arrays.items()}
+        return _shapes_of(describe(self.call, longer, self._setting.resized(dict.fromkeys(group.plates, rows))))
 
     def _guard_constants(self) -> None:
         """No other rows where the model closes over an array with an entry per row: they would get wrong entries."""
@@ -164,7 +165,7 @@ class OpenedModel:
             f"free {name}": jax.ShapeDtypeStruct(v.free_shape, "float64") for name, v in self.structure.latents.items()
         }
         slots = self.slots()
-        return free | {f"data {name}": _abstract(slots[name], shape) for name, shape in self.shapes().items()}
+        return free | {f"data {name}": abstract(slots[name], shape) for name, shape in self.shapes().items()}
 
     def _inspect(self) -> jaxprs.Findings:
         def results(inputs: Mapping[str, Array]) -> dict[str, Array]:
@@ -193,10 +194,6 @@ def _split(inputs: Mapping[str, Array]) -> tuple[dict[str, Array], dict[str, Arr
     return parts["free"], parts["data"]
 
 
-def _abstract(slot: Slot, shape: tuple[int, ...]) -> jax.ShapeDtypeStruct:
-    return jax.ShapeDtypeStruct(shape, jax.dtypes.canonicalize_dtype(slot.dtype))
-
-
 def _shapes_of(structure: Structure) -> Shapes:
     return Shapes(
         {name: term.shape for name, term in structure.terms.items()},
@@ -210,9 +207,9 @@ def _settle(call: Call) -> tuple[frozenset[str], Structure]:
     setting = Setting(row_counts=frozenset(n for array in call.arrays.values() for n in array.shape[:1]))
     slots, first = call.slots(), None
     for frozen in _to_freeze(call):
-        abstract = {n: _abstract(slots[n], a.shape) for n, a in call.arrays.items() if n not in frozen}
+        shapes = {n: abstract(slots[n], a.shape) for n, a in call.arrays.items() if n not in frozen}
         try:
-            return frozenset(frozen), describe(call, abstract, setting)
+            return frozenset(frozen), describe(call, shapes, setting)
         except _VALUES_NEEDED as error:
             first = first or error
     raise UnsupportedModelError(
