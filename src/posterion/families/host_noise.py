@@ -54,6 +54,6 @@ def values_per_draw(family: AbstractFamily, layout: Layout) -> int:
 @lru_cache(maxsize=64)
 def _form(family: AbstractFamily, layout: Layout, x64: bool) -> tuple:  # noqa: FBT001
     """Shapes and types of the noise of one draw, and how they nest."""
-    shapes = jax.eval_shape(lambda key: family.noise(layout, key, 1), jax.random.key(0))
+    shapes = jax.eval_shape(lambda: family.noise(layout, jax.random.key(0), 1))  # the key too is only traced
     leaves, tree = jax.tree.flatten(shapes)
     return tuple((leaf.shape[1:], np.dtype(leaf.dtype)) for leaf in leaves), tree

@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+import jax
 import numpy as np
 
 from posterion._typing import PyTree
@@ -132,8 +133,11 @@ class Comparer:
 
     def __call__(self, states: Sequence[PyTree], num_draws: int | None = None) -> np.ndarray:
         """Values of log p - log q, shape (states, draws); fewer draws than usual if asked for."""
-        noise = self._algorithm.host_noise(int(next(self._seeds)), self.num_draws, True)
         count = min(num_draws or self.num_draws, self.num_draws)
+        noise = self._algorithm.host_noise(int(next(self._seeds)), count, True)
+        noise = jax.tree.map(
+            lambda x: np.concatenate([x, np.zeros((self.num_draws - count, *x.shape[1:]), x.dtype)]), noise
+        )
         values = [np.asarray(self._evaluate(state, noise, count), np.float64) for state in states]
         return np.stack(values)[:, :count]
 

@@ -15,6 +15,7 @@ from posterion.diagnostics.verdict import Verdict, judge
 from posterion.errors import DataError, OptionError, UnsupportedModelError
 from posterion.families import AbstractFamily
 from posterion.posterior.datatree import constrained_draws, data_groups, to_datatree
+from posterion.posterior.density import LoadedDensity
 from posterion.posterior.record import FitRecord
 from posterion.predictive import Prediction, predict
 from posterion.target import AbstractRowTarget, AbstractTarget, Layout
@@ -122,8 +123,11 @@ class Posterior:
             ArviZ's form: group ``posterior`` with dims (chain, draw, ...), the model's dims and coords, deterministics
             included; ``observed_data`` and ``constant_data`` where the data are at hand.
         """
-        z = self.sample_unconstrained(draws, random_seed)
-        values = constrained_draws(self.target, z, self.fitted_data, x64=self.record.x64)
+        if isinstance(self.target, LoadedDensity) and self.target.draws:
+            values = self.target.some_draws(_whole("draws", draws), random_seed)
+        else:
+            z = self.sample_unconstrained(draws, random_seed)
+            values = constrained_draws(self.target, z, self.fitted_data, x64=self.record.x64)
         observed, constant, dims = data_groups(self.target, self._data or {})
         return to_datatree(
             values,
@@ -227,16 +231,20 @@ class Posterior:
         return "\n".join(lines)
 
     # ---- pieces
-    def _key(self, purpose: str, random_seed: int | None) -> jax.Array:
+    def _key(self, purpose: str, random_seed: int | None) -> np.ndarray:
+        """Raw key of a purpose, made on the host."""
         seed = self.random_seed if random_seed is None else random_seed
-        words = np.random.SeedSequence([int(seed), 100 + _PURPOSES.index(purpose)]).generate_state(2, np.uint32)
-        return jax.random.wrap_key_data(jax.numpy.asarray(words))
+        return np.random.SeedSequence([int(seed), 100 + _PURPOSES.index(purpose)]).generate_state(2, np.uint32)
 
     def _draws(self, draws: int, purpose: str, random_seed: int | None) -> Float[np.ndarray, "draws dim"]:
         with jax.enable_x64(self.record.x64):
             sampler = self.target.compiled.setdefault(
                 ("sample", self.family, draws),
-                Program(lambda params, key: self.family.sample(self.layout, params, key, draws)),
+                Program(
+                    lambda params, words: self.family.sample(
+                        self.layout, params, jax.random.wrap_key_data(words), draws
+                    )
+                ),
             )
             return np.asarray(sampler(self.params, self._key(purpose, random_seed)))
 

@@ -59,7 +59,7 @@ class Evaluation:
         draws: Float[np.ndarray, "draws dim"],
         data: Mapping[str, np.ndarray],
         *,
-        key: Key,
+        key: Key | np.ndarray,
         x64: bool,
         batch_minor: Callable | None = None,
     ) -> None:
@@ -67,6 +67,7 @@ class Evaluation:
         self.draws = draws
         self.data = data
         self.key = key
+        self._key_words = _words(key)
         self.x64 = x64
         self.batch_minor = default_batch_minor if batch_minor is None else batch_minor
         self.axes = self._remember("axes", lambda: structure.row_axes(target))
@@ -166,7 +167,7 @@ class Evaluation:
             program = self._program("summaries", self._make_accumulate)
             for number, block in enumerate(blocks):
                 data = self._device_data(block)
-                key = _block_key(self.key, 0, number)
+                key = _block_key(self._key_words, 0, number)
                 state = statistics.start(self._statistics_shape(data))
                 for start, count, chunk in self._chunks(paced=True):
                     state = jax.block_until_ready(program(state, chunk, np.int32(start), np.int32(count), key, data))
@@ -277,7 +278,7 @@ class Evaluation:
                     ("collect", function, draws_last), lambda: self._make_collect(function, draws_last=draws_last)
                 )
                 data = self._device_data(block)
-                key = _block_key(self.key, 1, number)
+                key = _block_key(self._key_words, 1, number)
                 for start, count, chunk in self._chunks():
                     values = jax.device_get(program(chunk, np.int32(start), key, data))
                     pieces.append({name: _first(v, count, draw_axis) for name, v in values.items()})
@@ -311,9 +312,15 @@ class Evaluation:
         return collect
 
 
-def _block_key(key: Key, purpose: int, number: int) -> Array:
-    """Key data for a block: apart for summaries (0) and collected draws (1), so that neither changes the other."""
-    return jax.random.key_data(jax.random.fold_in(jax.random.fold_in(key, purpose), number))
+def _words(key: Key | np.ndarray) -> list[int]:
+    """A key as plain numbers: typed, or raw words as a host makes them."""
+    raw = key if isinstance(key, np.ndarray) else np.asarray(jax.random.key_data(key))
+    return [int(word) for word in raw.ravel()]
+
+
+def _block_key(words: list[int], purpose: int, number: int) -> np.ndarray:
+    """Raw key of one block, derived on the host: folding it in with JAX would compile a program of its own."""
+    return np.random.SeedSequence([*words, purpose, number]).generate_state(2, np.uint32)
 
 
 def _first(values: np.ndarray, count: int, axis: int) -> np.ndarray:

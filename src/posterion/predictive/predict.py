@@ -19,7 +19,7 @@ def predict(
     draws: Float[np.ndarray, "draws dim"],
     data: Mapping[str, Any],
     *,
-    key: Key,
+    key: Key | np.ndarray,
     x64: bool,
     batch_minor: Callable | None = None,
     progress: Progress | None = None,

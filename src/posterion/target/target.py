@@ -167,7 +167,8 @@ class AbstractTarget(abc.ABC):
     def as_arrays(self, data: Data) -> dict[str, Array]:
         """Device arrays of the slots' types, in the precision that is in force (see `compilation.precision`)."""
         return {
-            name: jnp.asarray(np.asarray(data[name]).astype(jax.dtypes.canonicalize_dtype(slot.dtype)))
+            # device_put, since jnp.asarray compiles a program for every new shape
+            name: jax.device_put(np.asarray(data[name]).astype(jax.dtypes.canonicalize_dtype(slot.dtype)))
             for name, slot in self.slots.items()
         }
 

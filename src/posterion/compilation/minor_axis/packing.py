@@ -157,9 +157,10 @@ def _rows_last(leaf: ArrayLike, axis: int) -> ArrayLike | Packed:
     if axis == leaf.ndim - 1 or prod(leaf.shape) >= WIDEST_ROW * leaf.shape[axis]:
         return leaf
     order = (*(other for other in range(leaf.ndim) if other != axis), axis)
-    if isinstance(leaf, np.ndarray):  # transposed on the host: half the device memory
-        return Packed(jnp.asarray(np.ascontiguousarray(np.transpose(leaf, order))), order)
-    return Packed(jnp.transpose(leaf, order), order)
+    if isinstance(leaf, jax.core.Tracer):
+        return Packed(jnp.transpose(leaf, order), order)
+    # On the host: half the device memory, and no program compiled for a transpose that runs once.
+    return Packed(jax.device_put(np.ascontiguousarray(np.transpose(np.asarray(leaf), order))), order)
 
 
 def _is_numeric(leaf: Any) -> bool:
