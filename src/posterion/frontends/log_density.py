@@ -13,7 +13,7 @@ from posterion._typing import Array, Data, PyTree
 from posterion.errors import OptionError
 from posterion.frontends.arrays import abstract, as_numbers, slot_of
 from posterion.frontends.parameters import Parameters
-from posterion.frontends.row_density import Kind, RowDensityTarget, RowFunctions
+from posterion.frontends.row_density import RowDensityTarget, RowFunctions
 from posterion.target import AbstractTarget
 
 
@@ -27,7 +27,7 @@ def log_density(
     predict_mean: Callable | None = None,
     predict_variance: Callable | None = None,
     simulate: Callable | None = None,
-    kind: Kind = "numeric",
+    kind: str = "numeric",
     name: str = "y",
     supports: Mapping[str, Any] | None = None,
     dims: Mapping[str, Sequence[str | None]] | None = None,

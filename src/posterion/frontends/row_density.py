@@ -21,7 +21,6 @@ from posterion.target import AbstractRowTarget, JointTerms, Moments, Observed, R
 
 Kind = Literal["numeric", "binary", "categorical"]
 
-
 @dataclass(frozen=True)
 class RowFunctions:
     """The user's functions, by what they are for; see `posterion.log_density`."""
@@ -55,7 +54,7 @@ class RowDensityTarget(AbstractRowTarget):
         self.num_rows = {name: self._rows.num_rows}
         closed = functions.mean is not None and (kind != "numeric" or functions.variance is not None)
         self._closed = closed
-        outcomes = self._outcomes(found, closed=closed or functions.simulate is not None)
+        outcomes = self._outcomes(found)
         self.slots = MappingProxyType(self._make_slots(found, outcomes))
         self.observed, self.row_names = {}, ()
         if closed or functions.simulate is not None:
@@ -119,9 +118,9 @@ class RowDensityTarget(AbstractRowTarget):
         if "variance" in shapes and shapes.get("mean") != shapes["variance"]:
             raise OptionError("predict_variance goes with predict_mean and must give the same shape")
 
-    def _outcomes(self, found: jaxprs.Findings, *, closed: bool) -> list[str]:
+    def _outcomes(self, found: jaxprs.Findings) -> list[str]:
         """Arrays that enter the likelihood but no prediction."""
-        if not closed:
+        if self._functions.mean is None and self._functions.simulate is None:
             return []
         predicting = frozenset().union(*(found.needs.get(key, ()) for key in ("mean", "variance", "simulate")))
         return [name for name in self.slots if name in found.needs["log_likelihood"] - predicting]

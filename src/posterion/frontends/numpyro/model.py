@@ -15,7 +15,7 @@ from posterion.frontends import jaxprs
 from posterion.frontends.arrays import abstract
 from posterion.frontends.numpyro.call import Call
 from posterion.frontends.numpyro.moments import moments_of
-from posterion.frontends.numpyro.refusals import check_sites
+from posterion.frontends.numpyro.refusals import check_randomness, check_sites
 from posterion.frontends.numpyro.run import Run, Setting, is_latent, run, unconstrained
 from posterion.frontends.numpyro.start import Strategy, starting_values
 from posterion.frontends.numpyro.structure import Structure, describe
@@ -71,6 +71,7 @@ class OpenedModel:
             self.groups = self._find_groups()
             self.observed = tuple(name for name, term in self.structure.terms.items() if not term.is_factor)
             given = self._inspect()
+            check_randomness(frozenset().union(*given.needs.values()))
             self.observed = tuple(n for n in self.observed if not given.needs[f"value {n}"] & self._free_inputs)
             self.findings = given
             self.drawn = jaxprs.inspect(self._all_draws, self._inputs())
@@ -168,30 +169,46 @@ class OpenedModel:
         return free | {f"data {name}": abstract(slots[name], shape) for name, shape in self.shapes().items()}
 
     def _inspect(self) -> jaxprs.Findings:
+        inputs = self._inputs()
+        for name, tree in self.structure.undecided.items():
+            inputs |= {f"param {name} {k}": leaf for k, leaf in enumerate(jax.tree.leaves(tree))}
+        inputs["key"] = jax.ShapeDtypeStruct((2,), "uint32")
+
         def results(inputs: Mapping[str, Array]) -> dict[str, Array]:
-            traced = self.run(*_split(inputs))
+            parts = _split(inputs)
+            setting = replace(self._setting, words=inputs["key"], params=self._with_params(parts["param"]))
+            traced = run(self.call, parts["data"], unconstrained(parts["free"]), setting)
             found = {f"term {name}": traced.log_density(name) for name in traced.of_type("sample")}
             for name, site in traced.sites.items():
                 if is_latent(site) or site["type"] == "deterministic" or name in self.observed:
                     found[f"value {name}"] = jnp.asarray(site["value"])
             for name in self.observed:
-                moments = moments_of(site := traced.sites[name], self._value_shape(traced, name))
+                moments = moments_of(traced.sites[name], self._value_shape(traced, name))
                 if moments is not None:
                     found |= {f"mean {name}": moments.mean, f"variance {name}": moments.variance}
             return found
 
-        return jaxprs.inspect(results, self._inputs())
+        return jaxprs.inspect(results, inputs)
+
+    def _with_params(self, leaves: Mapping[str, Array]) -> dict[str, Any]:
+        params = dict(self.structure.params)
+        for name, tree in self.structure.undecided.items():
+            count = len(jax.tree.leaves(tree))
+            params[name] = jax.tree.unflatten(jax.tree.structure(tree), [leaves[f"{name} {k}"] for k in range(count)])
+        return params
 
     def _all_draws(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        return self.draws(jax.random.key(0), *_split(inputs))
+        parts = _split(inputs)
+        return self.draws(jax.random.key(0), parts["free"], parts["data"])
 
 
-def _split(inputs: Mapping[str, Array]) -> tuple[dict[str, Array], dict[str, Array]]:
-    parts: dict[str, dict[str, Array]] = {"free": {}, "data": {}}
+def _split(inputs: Mapping[str, Array]) -> dict[str, dict[str, Array]]:
+    """Inputs by the first word of their labels: free values of latent sites, data, parameters of modules, the key."""
+    parts: dict[str, dict[str, Array]] = {"free": {}, "data": {}, "param": {}, "key": {}}
     for label, value in inputs.items():
         kind, _, name = label.partition(" ")
         parts[kind][name] = value
-    return parts["free"], parts["data"]
+    return parts
 
 
 def _shapes_of(structure: Structure) -> Shapes:

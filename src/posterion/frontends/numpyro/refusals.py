@@ -41,3 +41,31 @@ def _discrete(site: str, distribution: str, *, enumerable: bool) -> str:
         "cannot be summed out. Replace it by a continuous one, or sample this model with NumPyro's MixedHMC or "
         "DiscreteHMCGibbs."
     )
+
+
+def check_randomness(needed: frozenset[str]) -> None:
+    """Refuse what changes the density without being a variable of the model or its data.
+
+    Parameters
+    ----------
+    needed
+        All inputs that the model's results depend on, by the labels of `posterion.frontends.numpyro.model`.
+
+    Raises
+    ------
+    UnsupportedModelError
+        For parameters without a prior, and random numbers that the model draws by itself.
+    """
+    for label in sorted(needed):
+        kind, _, name = label.partition(" ")
+        if kind == "param":
+            raise UnsupportedModelError(
+                f"numpyro.param {name.rpartition(' ')[0]!r} has no prior: it would be optimised, and the posterior "
+                "would not know how uncertain it is. Make it a numpyro.sample; of a neural network, use "
+                "random_flax_module, random_nnx_module or random_eqx_module with a prior for every parameter."
+            )
+        if kind == "key":
+            raise UnsupportedModelError(
+                "the model draws random numbers by itself (numpyro.prng_key: dropout?), which a log density cannot. "
+                "Leave the dropout out: the prior of the weights does its work."
+            )

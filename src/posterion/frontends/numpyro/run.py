@@ -45,7 +45,9 @@ class Setting:
     Parameters
     ----------
     params
-        Values of ``numpyro.param`` and ``numpyro.mutable`` sites that belong to modules.
+        Values of ``numpyro.param`` sites that belong to modules.
+    words
+        Raw key for ``numpyro.prng_key``; None for the one that NumPyro takes outside of SVI.
     lengths
         Rows of plates that hold another number of them than the model says.
     populations
@@ -59,6 +61,7 @@ class Setting:
     lengths: Mapping[str, int] = field(default_factory=dict)
     populations: frozenset[str] = frozenset()
     row_counts: frozenset[int] = frozenset()
+    words: Array | None = None
 
     def resized(self, lengths: Mapping[str, int]) -> "Setting":
         """The same with other numbers of rows."""
@@ -209,10 +212,11 @@ class _Takeover(Messenger):
             self._fill(msg)
         elif kind == "subsample":
             msg["type"] = "subsampled"  # the arrays hold the plate's rows already: nobody may cut them again
-        elif kind in ("param", "mutable") and msg["name"] in self._setting.params:
+        elif kind == "param" and msg["name"] in self._setting.params:
             msg["value"] = _copied(self._setting.params[msg["name"]])
         elif kind == "prng_key" and msg["value"] is None:
-            msg["value"] = jax.random.key(0)  # as NumPyro does outside of SVI
+            words = self._setting.words
+            msg["value"] = jax.random.key(0) if words is None else jax.random.wrap_key_data(words)
         elif kind == "sample" and msg["name"] in self._redraw:
             batch = msg["fn"].batch_shape
             shape = jnp.shape(msg["value"])

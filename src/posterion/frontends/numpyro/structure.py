@@ -78,7 +78,9 @@ class Structure:
     plates
         By name.
     params
-        Parameters of modules of which every entry has a prior, for `Setting.params`.
+        Parameters of modules without any array left that has no prior, for `Setting.params`.
+    undecided
+        Parameters with arrays, as `jax.ShapeDtypeStruct`: what they are worth shows in what the model does with them.
     discrete
         Discrete sites the model leaves open: the distribution's name, and whether its values can be enumerated.
     state
@@ -90,6 +92,7 @@ class Structure:
     derived: Mapping[str, tuple[tuple[int, ...], Plates]]
     plates: Mapping[str, Plate]
     params: Mapping[str, Any]
+    undecided: Mapping[str, Any]
     discrete: Mapping[str, tuple[str, bool]]
     state: tuple[str, ...]
 
@@ -136,7 +139,8 @@ def _read(traced: Run) -> Structure:
         n: (jnp.shape(s["value"]), _plates(s, jnp.ndim(s["value"]))) for n, s in traced.of_type("deterministic").items()
     }
     state = tuple(traced.of_type("mutable"))
-    return Structure(latents, terms, derived, traced.plates, _module_params(traced, state), discrete, state)
+    params, undecided = _module_params(traced, state)
+    return Structure(latents, terms, derived, traced.plates, params, undecided, discrete, state)
 
 
 def _latent(site: Mapping[str, Any]) -> Latent:
@@ -176,15 +180,14 @@ def _check_latent(name: str, site: Mapping[str, Any], samples: Mapping[str, Any]
         )
 
 
-def _module_params(traced: Run, state: tuple[str, ...]) -> dict[str, Any]:
-    params = {}
+def _module_params(traced: Run, state: tuple[str, ...]) -> tuple[dict[str, Any], dict[str, Any]]:
+    settled, undecided = {}, {}
     for name, site in traced.of_type("param").items():
+        has_state = name.removesuffix("$params") + "$state" in state
         if jax.tree.leaves(site["value"]):
-            raise UnsupportedModelError(
-                f"numpyro.param {name!r} has no prior: it would be optimised, and the posterior would not know how "
-                "uncertain it is. Make it a numpyro.sample; of a neural network, use random_flax_module, "
-                "random_nnx_module or random_eqx_module with a prior for every parameter."
+            undecided[name] = jax.tree.map(
+                lambda leaf: jax.ShapeDtypeStruct(jnp.shape(leaf), jnp.result_type(leaf)), site["value"]
             )
-        if site["value"] is not None and name.removesuffix("$params") + "$state" not in state:
-            params[name] = site["value"]
-    return params
+        elif site["value"] is not None and not has_state:  # Flax makes parameters and state together, or neither
+            settled[name] = site["value"]
+    return settled, undecided
