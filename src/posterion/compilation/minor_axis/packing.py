@@ -13,6 +13,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 from posterion._typing import Array, ArrayLike, PyTree
 from posterion.compilation.minor_axis.values import Order
@@ -157,7 +158,7 @@ def _rows_last(leaf: ArrayLike, axis: int) -> ArrayLike | Packed:
     if axis == leaf.ndim - 1 or prod(leaf.shape) >= WIDEST_ROW * leaf.shape[axis]:
         return leaf
     order = (*(other for other in range(leaf.ndim) if other != axis), axis)
-    if isinstance(leaf, jax.core.Tracer):
+    if isinstance(leaf, Tracer):
         return Packed(jnp.transpose(leaf, order), order)
     # On the host: half the device memory, and no program compiled for a transpose that runs once.
     return Packed(jax.device_put(np.ascontiguousarray(np.transpose(np.asarray(leaf), order))), order)
