@@ -147,11 +147,20 @@ class OpenedModel:
         return _shapes_of(describe(self.call, longer, self._setting.resized(dict.fromkeys(group.plates, rows))))
 
     def _guard_constants(self) -> None:
-        """No other rows where the model closes over an array with an entry per row: they would get wrong entries."""
-        lengths = {np.shape(c)[0]: np.shape(c) for c in self.findings.constants if np.ndim(c) > 0}
+        """No other rows where an array with an entry per row is part of the model: new rows would get its entries."""
+        fixed = {name: self.call.arrays[name].shape for name in self.frozen}
+        reasons = {
+            shape[0]: f"the values of {name!r} decide a shape in the model, so it cannot be replaced"
+            for name, shape in fixed.items()
+            if shape
+        }
+        for constant in self.findings.constants:
+            shape = np.shape(constant)
+            if shape:
+                reasons.setdefault(shape[0], f"the model closes over an array of shape {shape}")
         self.groups = tuple(
-            replace(group, obstacle=f"the model closes over an array of shape {lengths[group.num_rows]}")
-            if group.obstacle is None and group.num_rows > 1 and group.num_rows in lengths
+            replace(group, obstacle=reasons[group.num_rows])
+            if group.num_rows > 1 and group.num_rows in reasons
             else group
             for group in self.groups
         )

@@ -41,7 +41,7 @@ def target_of(
     target = NumPyroTarget(call, dims, coords, strategy)
     with _lock:
         known = _known.get(key)
-        if known is not None and known.fingerprint() == target.fingerprint():
+        if known is not None and known.fingerprint == target.fingerprint:
             target = known.with_data(call.arrays)
         else:
             _known[key] = target

@@ -1,8 +1,9 @@
 """A NumPyro model as a target."""
 
 import copy
+import hashlib
 import threading
-from collections.abc import Hashable, Mapping
+from collections.abc import Mapping
 from functools import cached_property
 from types import MappingProxyType
 from typing import Any
@@ -15,6 +16,7 @@ from jaxtyping import Float
 from posterion._typing import Array, Data, Key
 from posterion.compilation.cache import Program
 from posterion.errors import DataError, OptionError, UnsupportedModelError
+from posterion.frontends import jaxprs
 from posterion.frontends.numpyro.call import Call
 from posterion.frontends.numpyro.labels import Dims, dims_of, make_layout
 from posterion.frontends.numpyro.model import OpenedModel
@@ -34,6 +36,12 @@ class NumPyroTarget(AbstractRowTarget):
         Names of axes and their labels, beyond what plates say.
     strategy
         For the starting point; see `posterion.frontends.numpyro.start`.
+
+    Attributes
+    ----------
+    fingerprint
+        A digest of what the model computes now. A function may compute something else the next time it is looked at:
+        a global variable, or an array it closes over, may have changed.
 
     Raises
     ------
@@ -69,6 +77,7 @@ class NumPyroTarget(AbstractRowTarget):
         self.num_rows = MappingProxyType({name: self._count(name) for name in self._axes})
         self.batch_size = self._own_batch_size()
         self.notes = tuple(self._notes())
+        self.fingerprint = _digest(model.findings, model.drawn)
 
     # ---- what the model's inspection says
     def _outcomes(self) -> dict[str, str]:
@@ -180,12 +189,6 @@ class NumPyroTarget(AbstractRowTarget):
         other._data = {name: arrays[name] for name in self._data}
         return other
 
-    def fingerprint(self) -> Hashable:
-        """What the model computes, to notice that a function has changed what it does (a global variable, say)."""
-        found = (self._model.findings, self._model.drawn)
-        constants = tuple((np.shape(c), np.asarray(c).tobytes()) for f in found for c in f.constants)
-        return tuple(f.text for f in found), constants
-
     def initial_point(self, seed: int) -> np.ndarray:
         key = np.random.SeedSequence(seed).generate_state(2, np.uint32)
         with jax.enable_x64(True):
@@ -263,6 +266,16 @@ class NumPyroTarget(AbstractRowTarget):
 
     def _arrays(self) -> dict[str, np.ndarray]:
         return {name: np.asarray(self._data[name], slot.dtype) for name, slot in self.slots.items()}
+
+
+def _digest(*found: jaxprs.Findings) -> str:
+    digest = hashlib.sha256()
+    for findings in found:
+        digest.update(findings.text.encode())
+        for constant in findings.constants:
+            digest.update(str((np.shape(constant), jnp.result_type(constant))).encode())
+            digest.update(np.asarray(constant).tobytes())
+    return digest.hexdigest()
 
 
 def _without(items: tuple, axis: int) -> tuple:
