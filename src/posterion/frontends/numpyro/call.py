@@ -51,7 +51,7 @@ class Call:
         If the arguments are not a sequence and a mapping.
     """
 
-    def __init__(self, model: Callable, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None) -> None:
+    def __init__(self, model: Any, args: Any = (), kwargs: Mapping[str, Any] | None = None) -> None:
         if not callable(model) or isinstance(model, type):
             raise UnsupportedModelError(
                 f"a NumPyro model is a function with numpyro.sample statements, not {_describe(model)}"
