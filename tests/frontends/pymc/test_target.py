@@ -237,6 +237,18 @@ def test_a_dim_of_another_length_than_its_labels_loses_them(data):
     assert dict(from_pymc(model).layout.coords)["obs_id"] == tuple(range(50))
 
 
+def test_constant_terms_are_arrays():
+    """A flat prior is the number 0 in PyTensor's graph."""
+    with pm.Model() as model:
+        a = pm.Flat("a")
+        pm.Deterministic("two", pt.constant(2.0))
+        pm.Normal("out", a, 1, observed=Y)
+    target = from_pymc(model)
+    z = jnp.asarray([0.5], "float32")
+    for values in (target.named_terms(z, target.data), target.constrain(z, target.data)):
+        assert all(isinstance(v, jax.Array) and v.dtype == "float32" for v in values.values())
+
+
 def test_simplex_has_two_shapes():
     with pm.Model() as model:
         w = pm.Dirichlet("w", np.ones(4))

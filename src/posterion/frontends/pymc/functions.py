@@ -114,7 +114,7 @@ class Functions:
 
     def _call(self, function: _Function, arguments: list) -> Sequence[Array]:
         try:
-            return function.call(*arguments)
+            return [jnp.asarray(output) for output in function.call(*arguments)]  # a constant term is a NumPy number
         except (TypeError, ValueError) as error:  # JAX, on shapes that do not fit each other
             arrays = arguments[len(arguments) - len(self._names) :]
             shapes = {name: jnp.shape(a) for name, a in zip(self._names, arrays, strict=True)}
