@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from posterion.families import MeanField
     from posterion.fit import fit
     from posterion.frontends.log_density import log_density
+    from posterion.frontends.stan import stan
     from posterion.loading import load
     from posterion.methods import ADVI
     from posterion.optim.convergence import Rounds
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-__all__ = ["ADVI", "MeanField", "Posterior", "Rounds", "fit", "load", "log_density"]
+__all__ = ["ADVI", "MeanField", "Posterior", "Rounds", "fit", "load", "log_density", "stan"]
 
 _HOMES = {
     "ADVI": "posterion.methods",
@@ -29,6 +30,7 @@ _HOMES = {
     "fit": "posterion.fit",
     "load": "posterion.loading",
     "log_density": "posterion.frontends.log_density",
+    "stan": "posterion.frontends.stan",
 }
 
 

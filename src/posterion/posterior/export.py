@@ -153,7 +153,7 @@ class _Exporter:
         layout = dataclasses.asdict(target.layout)
         # The fitted rows are not kept, so neither are their labels.
         layout["coords"] = [
-            [dim, list(map(_label_as_json, names))] for dim, names in layout["coords"] if dim not in rows_dims
+            [dim, list(map(label_as_json, names))] for dim, names in layout["coords"] if dim not in rows_dims
         ]
         return {
             "layout": layout,
@@ -185,7 +185,8 @@ def _length(data: Mapping[str, np.ndarray], axes: Mapping[str, int]) -> int:
     return data[name].shape[axis]
 
 
-def _label_as_json(label: Any) -> Any:
+def label_as_json(label: Any) -> Any:
+    """A coordinate's label as JSON has it."""
     if isinstance(label, tuple):
-        return [_label_as_json(part) for part in label]
+        return [label_as_json(part) for part in label]
     return label if label is None or isinstance(label, str | int | float | bool) else str(label)

@@ -58,7 +58,7 @@ class LoadedTarget(AbstractRowTarget):
             for name, values in self.arrays.items()
             if name.startswith("target/data/")
         }
-        self.layout = _layout(description["layout"])
+        self.layout = layout_from(description["layout"])
         self.slots = {name: Slot(**_tuples(slot)) for name, slot in description["slots"].items()}
         self.observed = {name: Observed(**_tuples(what)) for name, what in description["observed"].items()}
         self.num_rows = dict(description["num_rows"])
@@ -66,7 +66,7 @@ class LoadedTarget(AbstractRowTarget):
         self.notes = tuple(description["notes"])
         self.block_sizes = tuple(description["block_sizes"]) or None
         self._functions = {
-            name.removeprefix("target/"): _deserialise(values, description)
+            name.removeprefix("target/"): deserialise(values, description)
             for name, values in self.arrays.items()
             if not name.startswith("target/data/")
         }
@@ -201,7 +201,8 @@ def _no_key() -> Array:
     return jnp.zeros(2, jnp.uint32)
 
 
-def _deserialise(values: np.ndarray, description: Mapping[str, Any]) -> jax.export.Exported:
+def deserialise(values: np.ndarray, description: Mapping[str, Any]) -> jax.export.Exported:
+    """An exported function from its bytes, or an error that says why it does not load here."""
     try:
         exported = jax.export.deserialize(bytearray(to_bytes(values)))
         version = exported.calling_convention_version
@@ -223,7 +224,8 @@ def _deserialise(values: np.ndarray, description: Mapping[str, Any]) -> jax.expo
     return exported
 
 
-def _layout(description: Mapping[str, Any]) -> Layout:
+def layout_from(description: Mapping[str, Any]) -> Layout:
+    """The layout that was kept as JSON."""
     return Layout(
         variables=tuple(Variable(**_tuples(variable)) for variable in description["variables"]),
         derived_dims=_as_tuple(description["derived_dims"]),

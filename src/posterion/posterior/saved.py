@@ -10,10 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from posterion._typing import PyTree
-from posterion.errors import PosteriorFileError, UnsupportedModelError
+from posterion.errors import PosteriorFileError
 from posterion.families import AbstractFamily
 from posterion.families.describe import from_plain, to_plain
 from posterion.posterior import store
+from posterion.posterior.density import KIND, LoadedDensity, export_density
 from posterion.posterior.export import export_target
 from posterion.posterior.exported import LoadedTarget
 from posterion.posterior.record import Comparison, FitRecord
@@ -66,7 +67,8 @@ def load(path: str | PathLike, *, bind: Callable[[], AbstractTarget] | None = No
     )
     if bind is None:
         functions = {name: value for name, value in arrays.items() if name.startswith("target/")}
-        target: AbstractTarget = LoadedTarget(functions, description["target"])
+        loaded = LoadedDensity if description["target"].get("kind") == KIND else LoadedTarget
+        target: AbstractTarget = loaded(functions, description["target"])
         data = None
     else:
         target = bind()
@@ -78,10 +80,10 @@ def load(path: str | PathLike, *, bind: Callable[[], AbstractTarget] | None = No
 
 def _functions_of(posterior: "Posterior") -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     target = posterior.target
-    if isinstance(target, LoadedTarget):  # a loaded posterior saves what it was loaded from
+    if isinstance(target, LoadedTarget | LoadedDensity):  # a loaded posterior saves what it was loaded from
         return dict(target.arrays), dict(target.description)
     if not isinstance(target, AbstractRowTarget):
-        raise UnsupportedModelError("this model gives only a density: its posterior cannot be saved yet")
+        return export_density(posterior)
     return export_target(target, x64=posterior.record.x64, example_data=posterior.fitted_data)
 
 

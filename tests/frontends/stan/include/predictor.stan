@@ -1,0 +1,3 @@
+vector predictor(matrix x, vector beta) {
+  return x * beta;
+}
