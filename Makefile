@@ -4,12 +4,13 @@ SHELL := /bin/bash
 BIN := .venv/bin
 WORKERS ?= 2
 
-.PHONY: help setup demo test lint docs bench
+.PHONY: help setup demo test test-slow lint docs bench
 
 help:
 	@echo "make setup   make the environment in .venv (every other target does so by itself)"
 	@echo "make demo    fit the demonstration model, write pictures and a report into ./posterion-demo"
-	@echo "make test    lint, types and the whole test suite"
+	@echo "make test    lint, types and the test suite, but for the tests marked slow"
+	@echo "make test-slow  the tests marked slow (a quarter of an hour)"
 	@echo "make lint    lint, format and types only"
 	@echo "make docs    build the documentation into ./site; fails on an undocumented public name"
 	@echo "make bench   benchmarks against PyMC and NumPyro (minutes)"
@@ -26,9 +27,12 @@ lint: setup
 	@$(BIN)/ruff format --check .
 	@$(BIN)/pyright
 
-# Also the tests marked slow, which a bare `pytest` leaves out.
+# Below ten minutes on two cores. The tests marked slow run by `make test-slow` and before the benchmarks.
 test: lint
-	@$(BIN)/python -m pytest -m "" -n $(WORKERS) $(ARGS)
+	@$(BIN)/python -m pytest -n $(WORKERS) $(ARGS)
+
+test-slow: setup
+	@$(BIN)/python -m pytest -m slow -n $(WORKERS) $(ARGS)
 
 docs: setup
 	@$(BIN)/python scripts/build_tutorials.py
@@ -36,5 +40,5 @@ docs: setup
 	@echo "The documentation is in site/index.html."
 
 # Without settings for one processor's BLAS that a shell may hold: they would slow the peers down.
-bench: setup
+bench: test-slow
 	@env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE $(BIN)/python benchmarks/notebook.py $(ARGS)
