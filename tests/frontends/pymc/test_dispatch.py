@@ -105,9 +105,8 @@ def test_log1mexp_gradient(x64):
         elementwise_gradient(functions["repaired"], points), np.exp(exact) / np.expm1(exact), rtol=1e-5
     )
     values = jax.vmap(lambda v: functions["repaired"](v[None])[0][0])(points)
-    np.testing.assert_allclose(
-        values, np.where(exact < -1, np.log1p(-np.exp(exact)), np.log(-np.expm1(exact))), rtol=1e-12 if x64 else 1e-5
-    )
+    expected = np.where(exact < -1, np.log1p(-np.exp(np.minimum(exact, -1.0))), np.log(-np.expm1(exact)))
+    np.testing.assert_allclose(values, expected, rtol=1e-12 if x64 else 1e-5)
 
 
 def test_betainc_gradient(x64):
@@ -381,7 +380,7 @@ def test_functions_may_be_traced_after_leaving():
     assert second.shape == ()
 
 
-@pytest.mark.parametrize("flag", ["0", "1"])
+@pytest.mark.parametrize("flag", ["0", pytest.param("1", marks=pytest.mark.slow)])
 def test_importing_leaves_the_precision_alone(flag):
     code = (
         "import jax\n"

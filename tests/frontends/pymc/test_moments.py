@@ -1,5 +1,7 @@
 """Moments against PyMC's own draws (within Monte Carlo error), PyMC's means and SciPy's variances."""
 
+import functools
+
 import jax
 import numpy as np
 import pytest
@@ -119,13 +121,19 @@ def evaluate(*variables):
         return [np.asarray(v) for v in jax_funcify(fgraph)(*(jax.numpy.asarray(v.data) for v in floats))]
 
 
+@functools.cache
+def moments_of(case):
+    """Mean and variance of a case, evaluated once for all tests."""
+    return evaluate(*moments.mean_and_variance(CASES[case]()))
+
+
 REJECTION_SAMPLED = {"hurdle poisson", "hurdle negative binomial", "zero-truncated poisson"}  # slowly
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if case not in REJECTION_SAMPLED])
 def test_moments_agree_with_draws(case):
     rv = CASES[case]()
-    mean, variance = evaluate(*moments.mean_and_variance(rv))
+    mean, variance = moments_of(case)
     num_draws = 10_000
     batch = change_dist_size(rv, num_draws, expand=True)
     draws = pm.draw(batch, random_seed=20240517, mode="FAST_COMPILE").astype(float)
@@ -145,7 +153,7 @@ def test_moments_agree_with_draws(case):
 )
 def test_moments_agree_with_sums_over_the_probabilities(case):
     rv = CASES[case]()
-    mean, variance = evaluate(*moments.mean_and_variance(rv))
+    mean, variance = moments_of(case)
     counts = np.arange(200)[:, None] * np.ones(3, int)
     batch = change_dist_size(rv, 200, expand=True)
     probability = np.exp(pm.logp(batch, counts).eval(mode=pytensor.compile.mode.Mode("py", None)))
@@ -162,9 +170,8 @@ WITHOUT_PYMC_MEAN = {
 
 @pytest.mark.parametrize("case", [case for case in CASES if case not in WITHOUT_PYMC_MEAN])
 def test_means_agree_with_pymcs(case):
-    rv = CASES[case]()
-    (mean,) = evaluate(moments.mean_and_variance(rv)[0])
-    expected = pymc_mean(rv).eval(mode=pytensor.compile.mode.Mode("py", None))
+    mean, _ = moments_of(case)
+    expected = pymc_mean(CASES[case]()).eval(mode=pytensor.compile.mode.Mode("py", None))
     np.testing.assert_allclose(mean, np.broadcast_to(expected, mean.shape), rtol=2e-7)  # theirs is folded in float32
 
 
@@ -193,7 +200,7 @@ SCIPY = {
 
 @pytest.mark.parametrize("case", SCIPY)
 def test_moments_agree_with_scipys(case):
-    mean, variance = evaluate(*moments.mean_and_variance(CASES[case]()))
+    mean, variance = moments_of(case)
     np.testing.assert_allclose(mean, [d.mean() for d in SCIPY[case]], rtol=1e-9)
     np.testing.assert_allclose(variance, [d.var() for d in SCIPY[case]], rtol=1e-8)
 
@@ -240,6 +247,9 @@ NONE = {
     "poisson from 3 on": lambda: pm.Truncated.dist(pm.Poisson.dist(2.0), lower=3),
     "hurdle of them": lambda: pm.Mixture.dist(WEIGHTS, [pm.Normal.dist(), pm.Cauchy.dist(0.0, 1.0), pm.Normal.dist()]),
     "custom": lambda: pm.CustomDist.dist(0.0, logp=lambda value, mu: -((value - mu) ** 2)),
+    "custom by a graph": lambda: pm.CustomDist.dist(0.0, dist=lambda mu, size: pm.Normal.dist(mu, 1.0, size=size) ** 2),
+    "autoregression": lambda: pm.AR.dist([0.5], init_dist=pm.Normal.dist(), steps=3),
+    "correlation": lambda: pm.LKJCorr.dist(n=3, eta=2.0),
     "random walk": lambda: pm.GaussianRandomWalk.dist(init_dist=pm.Normal.dist(), steps=3),
     "not a random variable": lambda: pt.exp(pm.Normal.dist()),
     "a constant": lambda: pt.constant(1.0),
@@ -266,7 +276,7 @@ def test_categories_have_their_own_axis(shape):
     assert moments.kind_of(rv) == ("categorical", 3)
 
 
-@pytest.mark.parametrize("dist", [pm.OrderedLogistic, pm.OrderedProbit])
+@pytest.mark.parametrize("dist", [pm.OrderedLogistic, pytest.param(pm.OrderedProbit, marks=pytest.mark.slow)])
 def test_ordered_outcomes_are_categorical(dist):
     eta = np.array([-1.0, 0.5])
     with pm.Model() as model:

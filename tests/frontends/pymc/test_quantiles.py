@@ -13,7 +13,7 @@ def grid(*axes):
     return [v.ravel() for v in np.meshgrid(*axes)]
 
 
-@pytest.mark.parametrize("x64", [True, False], ids=["float64", "float32"])
+@pytest.mark.parametrize("x64", [True, pytest.param(False, marks=pytest.mark.slow)], ids=["float64", "float32"])
 def test_gamma_quantiles(x64):
     shape, p = grid([0.1, 0.5, 1.0, 2.5, 10.0, 1e4], PROBABILITIES)
     with jax.enable_x64(x64):
@@ -33,6 +33,7 @@ def test_beta_quantiles():
         np.testing.assert_allclose(found, special.betaincinv(a, b, p), rtol=1e-8)
 
 
+@pytest.mark.slow
 def test_beta_quantiles_in_single_precision():
     a, b, p = grid([0.5, 2.0, 20.0], [0.5, 2.0, 20.0], [0.01, 0.5, 0.99])
     with jax.enable_x64(False):

@@ -22,6 +22,7 @@ from pytensor.link.jax.dispatch.random import jax_sample_fn
 from pytensor.tensor.random.type import RandomType
 
 NUM_DRAWS = 4000
+SLOW_TO_COMPILE = {"skew student", "zero-truncated negative binomial", "multinomial", "von mises", "half cauchy"}
 SMALLEST_P_VALUE = 1e-4  # over about 60 comparisons with fixed seeds
 
 
@@ -46,10 +47,9 @@ def draws_of(rv, seed=1, num_draws=NUM_DRAWS):
 
 def in_both_precisions(cases, single=()):
     """Every case in float64, and those where rounding may show in float32."""
-    pairs = [(case, True) for case in cases] + [(case, False) for case in single]
-    return pytest.mark.parametrize(
-        ("case", "x64"), pairs, ids=[f"{case}-{'float64' if x64 else 'float32'}" for case, x64 in pairs]
-    )
+    runs = [pytest.param(case, True, id=case, marks=[pytest.mark.slow] * (case in SLOW_TO_COMPILE)) for case in cases]
+    runs += [pytest.param(case, False, id=f"{case}, float32", marks=pytest.mark.slow) for case in single]
+    return pytest.mark.parametrize(("case", "x64"), runs)
 
 
 CONTINUOUS = {

@@ -2,9 +2,9 @@
 
 A model may hold operations that exist only as Python or NumPy code: an author's own Op around a simulator, the spline
 of ``pm.Interpolated``, the integrator of ``pm.ode``. Within `host_callbacks` their conversion is a call out of the
-compiled program into the operation's own ``perform``, and for the gradient into the graph of its ``L_op``. Random
-variables without a JAX sampler are drawn on the host likewise, from a NumPy generator seeded by the JAX key, so that
-the same key gives the same draw.
+compiled program into the operation's own ``perform``, and for the gradient into the graph of its ``pullback`` (which
+was called ``L_op``). Random variables without a JAX sampler are drawn on the host likewise, from a NumPy generator
+seeded by the JAX key, so that the same key gives the same draw.
 
 What it costs: every evaluation leaves the compiled program, which takes some 50 microseconds plus the operation
 itself; draws mapped over are called one after the other; and derivatives are first order and reverse mode only
@@ -26,9 +26,8 @@ from posterion.frontends.pymc.overlay import Overlay
 # isort: split
 import pytensor
 import pytensor.tensor as pt
-from pytensor.gradient import DisconnectedType
+from pytensor.gradient import Lop
 from pytensor.graph.basic import Apply, Constant, Variable
-from pytensor.graph.null_type import NullType
 from pytensor.graph.op import Op
 from pytensor.link.jax.dispatch import jax_funcify
 from pytensor.link.jax.dispatch.random import jax_sample_fn
@@ -43,9 +42,9 @@ def _static_shapes(op: Op, node: Apply) -> list[tuple[int, ...]]:
         inputs = [tuple(None if n is None else pt.constant(n) for n in i.type.shape) for i in node.inputs]
         with contextlib.suppress(Exception):  # whatever a user's infer_shape raises, the answer is: not known
             try:
-                inferred = op.infer_shape(None, node, inputs)
-            except TypeError:  # the signature of old, which pm.ode still has
                 inferred = op.infer_shape(node, inputs)
+            except TypeError:  # the signature before PyTensor 3.3
+                inferred = op.infer_shape(None, node, inputs)
             shapes = [tuple(int(n.data if isinstance(n, Constant) else n) for n in shape) for shape in inferred]
     if any(None in shape for shape in shapes):
         raise UnsupportedModelError(
@@ -87,40 +86,32 @@ def _is_float(variable: Variable) -> bool:
     return str(getattr(variable.type, "dtype", "")).startswith("float")
 
 
-def _gradient(op: Op, node: Apply) -> Callable:
+def _gradient(node: Apply) -> Callable:
     """Cotangents of the float inputs, from values of all inputs and cotangents of the float outputs."""
-    inputs, outputs = node.inputs, node.outputs
-    cotangents = [o.type() if _is_float(o) else DisconnectedType()() for o in outputs]
-    results = op.L_op(inputs, outputs, cotangents)
-    kept = []
-    for variable, result in zip(inputs, results, strict=True):
-        if not _is_float(variable):
-            continue
-        if isinstance(result.type, NullType):
-            raise NotImplementedError(f"the derivative in {variable} is not defined: {result.type.why_null}")
-        kept.append(pt.zeros_like(variable) if isinstance(result.type, DisconnectedType) else result)
-    given = [c for c in cotangents if not isinstance(c.type, DisconnectedType)]
-    shapes = [v.type.shape for v in inputs if _is_float(v)]
+    inputs, outputs = [i for i in node.inputs if _is_float(i)], [o for o in node.outputs if _is_float(o)]
+    shapes = [variable.type.shape for variable in inputs]
     if any(None in shape for shape in shapes):
         raise NotImplementedError(f"the shapes of its inputs are not known: {shapes}")
-    return _HostFunction([*inputs, *given], kept, shapes)
+    cotangents = [output.type() for output in outputs]
+    results = Lop(outputs, inputs, cotangents, disconnected_inputs="ignore", return_disconnected="zero")
+    return _HostFunction([*node.inputs, *cotangents], results, shapes)
 
 
 def on_host(op: Op, node: Apply, **kwargs) -> Callable:
-    """Convert an Op to a call of its own ``perform``, with ``L_op`` for the gradient.
+    """Convert an Op to a call of its own ``perform``, with its ``pullback`` for the gradient.
 
     Raises
     ------
     UnsupportedModelError
-        If the shape of a result is not known beforehand; when differentiated, if the Op has no usable ``L_op``.
+        If the shape of a result is not known beforehand; when differentiated, if the Op has no usable ``pullback``.
     """
     with foreign.graph_lock:
         shapes = _static_shapes(op, node)
         copy = node.clone_with_new_inputs([i.type() for i in node.inputs])
         forward = _HostFunction(copy.inputs, copy.outputs, shapes)
         try:
-            backward, obstacle = _gradient(op, copy), None
-        except Exception as error:  # whatever a user's L_op raises matters only if a gradient is asked for
+            backward, obstacle = _gradient(copy), None
+        except Exception as error:  # whatever a user's pullback raises matters only if a gradient is asked for
             backward, obstacle = None, error
 
     @jax.custom_vjp
@@ -134,7 +125,7 @@ def on_host(op: Op, node: Apply, **kwargs) -> Callable:
         if backward is None:
             raise UnsupportedModelError(
                 f"{op} has no JAX version, and no gradient that could be called on the host ({obstacle}). "
-                "Give it an L_op method, or write it in JAX with pytensor.wrap_jax."
+                "Give it a pullback method, or write it in JAX with pytensor.wrap_jax."
             ) from obstacle
         given = [c for c, o in zip(cotangents, copy.outputs, strict=True) if _is_float(o)]
         found = iter(backward(*arguments, *given))

@@ -125,7 +125,8 @@ def _constant(data, dtype=None, **kwargs):
         return data[()] if data.dtype.kind == "f" else data.item()
     if data.dtype == np.bool_:
         return np.asarray(data)
-    return jnp.array(data, dtype=dtype)
+    # Not jnp.array, which compiles a program for every new shape.
+    return jax.device_put(np.asarray(data, dtype=jax.dtypes.canonicalize_dtype(dtype or data.dtype)))
 
 
 def _pad(op, node, **kwargs):
@@ -320,7 +321,3 @@ def rewrites(fgraph: FunctionGraph) -> None:
     """Apply our own rewrites to a graph, in place, after PyTensor's."""
     dfs_rewriter(local_bernoulli_logit).rewrite(fgraph)
     guard_branches(fgraph)
-
-
-def install() -> None:
-    """Do nothing: repairs are in force within `repaired` only."""

@@ -49,6 +49,9 @@ class Guarded(basic.ScalarOp):
     def impl(self, *inputs):
         return self.scalar_op.impl(*inputs)
 
+    def c_code(self, node, name, inputs, outputs, sub):
+        return self.scalar_op.c_code(node, name, inputs, outputs, sub)
+
 
 def guard_branches(fgraph: FunctionGraph) -> None:
     """Guard the operations that serve a single branch of a ``switch``, in place."""
