@@ -14,7 +14,11 @@ Dims = Mapping[str, Sequence[str | None]]
 
 
 def make_layout(
-    structure: Structure, inputs: Mapping[str, tuple[int, ...]], dims: Dims, coords: Mapping[str, Sequence[Any]]
+    structure: Structure,
+    derived: Sequence[str],
+    inputs: Mapping[str, tuple[int, ...]],
+    dims: Dims,
+    coords: Mapping[str, Sequence[Any]],
 ) -> Layout:
     """The layout of a model's latent sites.
 
@@ -22,6 +26,8 @@ def make_layout(
     ----------
     structure
         The model's sites.
+    derived
+        Names of its deterministic sites that are kept.
     inputs
         Shapes of its arrays.
     dims, coords
@@ -49,8 +55,8 @@ def make_layout(
         Variable(name, latent.free_shape, latent.shape, dims_of(name, latent.shape, latent.plates, dims))
         for name, latent in structure.latents.items()
     )
-    derived = tuple((name, dims_of(name, shape, plates, dims)) for name, (shape, plates) in structure.derived.items())
-    return Layout(variables, derived, tuple((dim, plain_labels(labels)) for dim, labels in coords.items()))
+    derived_dims = tuple((name, dims_of(name, *structure.derived[name], dims)) for name in derived)
+    return Layout(variables, derived_dims, tuple((dim, plain_labels(labels)) for dim, labels in coords.items()))
 
 
 def dims_of(name: str, shape: tuple[int, ...], plates: Plates, dims: Dims) -> tuple[str | None, ...]:

@@ -6,16 +6,14 @@ from posterion.frontends.numpyro.structure import Structure
 
 
 def check_sites(structure: Structure, call: Call) -> None:
-    """Refuse models with discrete unknowns, without unknowns, or without anything observed.
+    """Refuse models without unknowns, or without anything observed.
 
     Raises
     ------
     UnsupportedModelError
-        With the name of the site, or of the argument that was probably forgotten.
+        With what was probably forgotten.
     """
     name = getattr(call.model, "__name__", "the model")
-    for site, (distribution, enumerable) in structure.discrete.items():
-        raise UnsupportedModelError(_discrete(site, distribution, enumerable=enumerable))
     if not structure.latents and not structure.terms:
         raise UnsupportedModelError(
             f"{name} has no numpyro.sample statement, so there is nothing to fit. If it is a log density, "
@@ -28,19 +26,6 @@ def check_sites(structure: Structure, call: Call) -> None:
             f"{name} has nothing observed: no numpyro.sample got obs=... and there is no numpyro.factor. "
             "Was the outcome left at None? Pass it in model_args or model_kwargs."
         )
-
-
-def _discrete(site: str, distribution: str, *, enumerable: bool) -> str:
-    if enumerable:
-        return (
-            f"{site!r} is a discrete unknown ({distribution}), which has no gradient. Sum it out: a mixture is "
-            "numpyro.distributions.MixtureSameFamily or MixtureGeneral."
-        )
-    return (
-        f"{site!r} is a discrete unknown ({distribution}) with infinitely many values, which has no gradient and "
-        "cannot be summed out. Replace it by a continuous one, or sample this model with NumPyro's MixedHMC or "
-        "DiscreteHMCGibbs."
-    )
 
 
 def check_randomness(needed: frozenset[str]) -> None:

@@ -9,6 +9,7 @@ goes with it are taken out: batches are drawn, and scaled, by the engine.
 """
 
 import math
+import threading
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -24,6 +25,9 @@ from numpyro.primitives import Messenger
 from posterion._typing import Array, Data, Key
 from posterion.errors import DataError, UnsupportedModelError
 from posterion.frontends.numpyro.call import Call
+
+_ONE_AT_A_TIME = threading.RLock()
+"""NumPyro keeps its active handlers in one list for all threads, and programs are compiled in several."""
 
 LOG_DET = "_{}_log_det"
 """Name of the site that holds a latent site's log |d theta / d z|, as NumPyro itself calls it."""
@@ -143,8 +147,12 @@ def elementwise(distribution: Distribution) -> Distribution:
     return distribution
 
 
-def unconstrained(values: Mapping[str, Array]) -> Callable[[dict], Array | None]:
+def unconstrained(
+    values: Mapping[str, Array], states: Mapping[str, Array] | None = None
+) -> Callable[[dict], Array | None]:
     """Give latent sites their values, from those in unconstrained space, and record the log determinants.
+
+    Discrete sites get the value with the number in ``states``, counting along their support.
 
     Follows ``numpyro.infer.util._unconstrain_reparam`` (0.22), so that handlers, plates and ``scan`` treat the log
     determinants as they do in NumPyro's own potential energy.
@@ -152,6 +160,10 @@ def unconstrained(values: Mapping[str, Array]) -> Callable[[dict], Array | None]
 
     def substitute(site: dict) -> Array | None:
         name = site["name"]
+        if site["type"] == "sample" and states and name in states:
+            listed = site["fn"].enumerate_support(expand=False).ravel()
+            shape = tuple(site["kwargs"].get("sample_shape", ())) + site["fn"].shape()
+            return jnp.broadcast_to(listed[states[name]], shape)
         if site["type"] != "sample" or name not in values:
             return None
         free, support = values[name], site["fn"].support
@@ -283,6 +295,18 @@ def run(
     model = lambda: call(data)
     if keys_inside:
         model = handlers.seed(model, key)
-    with handlers.trace() as sites, takeover:
+    with _ONE_AT_A_TIME, handlers.trace() as sites, takeover:
         handlers.substitute(model, substitute_fn=substitute)()
     return Run(dict(sites), takeover.plates)
+
+
+def under_handlers(
+    call: Call,
+    data: Data,
+    substitute: Callable[[dict], Array | None],
+    setting: Setting,
+    function: Callable[[Callable[[], Any]], Array],
+) -> Array:
+    """``function(model)``, for functions of NumPyro's that run the model themselves."""
+    with _ONE_AT_A_TIME, _Takeover(setting, None, ()):
+        return function(handlers.substitute(lambda: call(data), substitute_fn=substitute))

@@ -35,7 +35,8 @@ def starting_values(call: Call, data: Data, key: Key, setting: Setting, strategy
     """
     choose = _middle if strategy is None else _with_options(strategy)
     traced = run(call, data, choose, setting, key=key, keys_inside=strategy is not None)
-    return {name: _freed(site) for name, site in traced.of_type("sample").items() if is_latent(site)}
+    latent = {name: site for name, site in traced.of_type("sample").items() if is_latent(site)}
+    return {name: _freed(site) for name, site in latent.items() if not site["fn"].support.is_discrete}
 
 
 def _with_options(strategy: Strategy) -> Strategy:

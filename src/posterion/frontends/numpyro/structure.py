@@ -37,6 +37,16 @@ class Latent:
 
 
 @dataclass(frozen=True)
+class Discrete:
+    """A discrete site the model leaves open: its distribution's name, and how many values an entry can take."""
+
+    distribution: str
+    count: int
+    shape: tuple[int, ...]
+    plates: Plates
+
+
+@dataclass(frozen=True)
 class Term:
     """An observed site, or a factor.
 
@@ -82,7 +92,7 @@ class Structure:
     undecided
         Parameters with arrays, as `jax.ShapeDtypeStruct`: what they are worth shows in what the model does with them.
     discrete
-        Discrete sites the model leaves open: the distribution's name, and whether its values can be enumerated.
+        Discrete sites the model leaves open.
     state
         Names of mutable sites: the state of a batch normalisation, counters of random numbers.
     """
@@ -93,7 +103,7 @@ class Structure:
     plates: Mapping[str, Plate]
     params: Mapping[str, Any]
     undecided: Mapping[str, Any]
-    discrete: Mapping[str, tuple[str, bool]]
+    discrete: Mapping[str, Discrete]
     state: tuple[str, ...]
 
 
@@ -129,7 +139,7 @@ def _read(traced: Run) -> Structure:
     latents, terms, discrete = {}, {}, {}
     for name, site in samples.items():
         if is_latent(site) and site["fn"].support.is_discrete:
-            discrete[name] = (type(inner(site["fn"])).__name__, bool(site["fn"].has_enumerate_support))
+            discrete[name] = _discrete(name, site)
         elif is_latent(site):
             _check_latent(name, site, samples)
             latents[name] = _latent(site)
@@ -147,6 +157,18 @@ def _latent(site: Mapping[str, Any]) -> Latent:
     shape = jnp.shape(site["value"])
     plates = _plates(site, len(shape) - site["fn"].event_dim)
     return Latent(tuple(transform_of(site).inverse_shape(shape)), shape, plates)
+
+
+def _discrete(name: str, site: Mapping[str, Any]) -> Discrete:
+    distribution, shape = type(inner(site["fn"])).__name__, jnp.shape(site["value"])
+    if not site["fn"].has_enumerate_support or site["fn"].event_shape:
+        raise UnsupportedModelError(
+            f"{name!r} is a discrete unknown ({distribution}) whose values cannot be listed, so that it cannot be "
+            "summed out, and it has no gradient. Replace it by a continuous one, or sample this model with NumPyro's "
+            "DiscreteHMCGibbs."
+        )
+    count = len(site["fn"].enumerate_support(expand=False))
+    return Discrete(distribution, count, shape, _plates(site, len(shape)))
 
 
 def _term(name: str, site: Mapping[str, Any], traced: Run) -> Term:

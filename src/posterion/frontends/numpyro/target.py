@@ -21,6 +21,7 @@ from posterion.frontends.numpyro.call import Call
 from posterion.frontends.numpyro.labels import Dims, dims_of, make_layout
 from posterion.frontends.numpyro.model import OpenedModel
 from posterion.frontends.numpyro.start import Strategy
+from posterion.frontends.numpyro.summation import Summation
 from posterion.frontends.rows import RowGroup, check_rows, choose_group, complete_rows, plan_of
 from posterion.target import AbstractRowTarget, JointTerms, Moments, Observed, RowPlan, Slot
 
@@ -63,18 +64,14 @@ class NumPyroTarget(AbstractRowTarget):
         self._plans: dict[RowGroup, RowPlan] = {}
         self._lock = threading.RLock()
         self._data = {name: call.arrays[name] for name in model.slots()}
-        self._axes = {
-            name: axis
-            for name, axis in model.row_axis.items()
-            if name in model.observed or any(name in dict(group.terms) for group in model.groups)
-        }
-        self.layout = make_layout(model.structure, model.shapes(), self._dims, coords or {})
+        self._axes = model.axes
+        self.layout = make_layout(model.structure, model.derived, model.shapes(), self._dims, coords or {})
         closed = {name for name in model.observed if self._is_closed(name)}
         self._closed = tuple(closed)
         self.row_names = tuple(name for group in model.groups for name in group.derived if self._is_plain(name))
         self.slots = MappingProxyType(self._make_slots())
+        self.num_rows = MappingProxyType(self._count_rows())
         self.observed = MappingProxyType({name: self._observed(name) for name in model.observed})
-        self.num_rows = MappingProxyType({name: self._count(name) for name in self._axes})
         self.batch_size = self._own_batch_size()
         self.notes = tuple(self._notes())
         self.fingerprint = _digest(model.findings, model.drawn)
@@ -90,7 +87,8 @@ class NumPyroTarget(AbstractRowTarget):
         """Whether a deterministic site can be had for new rows: without their outcomes, and without latents of rows."""
         local = {f"free {name}" for group in self._model.groups for name in group.local}
         outcomes = {f"data {name}" for name in self._outcomes().values()}
-        return not self._model.findings.needs[f"value {derived}"] & (local | outcomes)
+        plain = derived in self._model.derived
+        return plain and not self._model.findings.needs[f"value {derived}"] & (local | outcomes)
 
     def _is_closed(self, name: str) -> bool:
         """Whether an observed site's moments follow from z and inputs, and from nothing else that is random."""
@@ -108,7 +106,7 @@ class NumPyroTarget(AbstractRowTarget):
             predicting |= findings.needs[f"mean {name}"] | findings.needs[f"variance {name}"]
         for label, needs in findings.needs.items():
             kind, _, name = label.partition(" ")
-            constrained = kind == "value" and (name in model.structure.latents or name in model.structure.derived)
+            constrained = kind == "value" and (name in model.structure.latents or name in model.derived)
             if constrained and (name not in self._rows_of_derived or name in self.row_names):
                 predicting |= needs
         outcomes = set(self._outcomes().values())
@@ -140,7 +138,17 @@ class NumPyroTarget(AbstractRowTarget):
             shape = _without(shape, axis)
             dims = (dims[axis], *_without(dims, axis)) if dims else ()
         slot = self._outcomes().get(name)
+        if name not in self.num_rows and axis is not None:
+            slot = None  # its density stands in one term with another site's: there is none of its own to score with
         return Observed(term.kind, shape, dims, term.categories, name in self._closed, slot)
+
+    def _count_rows(self) -> dict[str, int]:
+        counts, summation = {name: self._count(name) for name in self._axes}, self._model.summation
+        if summation is not None and summation.by_row:
+            counts[summation.label] = self._count(summation.dependents[0])
+            if len(summation.dependents) > 1:
+                counts = {name: rows for name, rows in counts.items() if name not in summation.dependents}
+        return counts
 
     def _count(self, name: str) -> int:
         """Rows a term stands for: those of its plate, which may be more than the data hold."""
@@ -174,6 +182,8 @@ class NumPyroTarget(AbstractRowTarget):
                 taken = "batches of" if name in in_group else "whole, not in batches of"
                 notes.append(f"the plate {name!r} is taken {taken} {plate.subsample} of {plate.size} rows")
         notes += [f"{name!r} is fixed: its values decide a shape in the model" for name in sorted(model.frozen)]
+        if model.summation is not None:
+            notes.append(_summed(model.summation))
         notes += [f"{name!r} keeps its state as it is" for name in model.structure.state]
         return notes
 
@@ -210,7 +220,7 @@ class NumPyroTarget(AbstractRowTarget):
     def joint_terms(self, z: Float[Array, " dim"], data: Data) -> JointTerms:
         rows, rest = {}, jnp.zeros((), z.dtype)
         for name, term in self._terms(z, data).items():
-            if name in self._axes:
+            if term.ndim:
                 rows[name] = term
             else:
                 rest = rest + term
@@ -220,31 +230,26 @@ class NumPyroTarget(AbstractRowTarget):
         return {name: jnp.sum(term) for name, term in self._terms(z, data).items()}
 
     def _terms(self, z: Array, data: Data) -> dict[str, Array]:
-        """Log densities by site: one value per row, rows first, of the terms that have rows, and scalars."""
-        terms = self._model.log_densities(self.layout.unravel(z), data)
-        return {
-            name: _row_sums(jnp.asarray(t, z.dtype), self._axes[name])
-            if name in self._axes
-            else jnp.sum(t, dtype=z.dtype)
-            for name, t in terms.items()
-        }
+        terms = self._model.terms(self.layout.unravel(z), data)
+        return {name: term.astype(z.dtype) for name, term in terms.items()}
 
     def moments(self, z: Float[Array, " dim"], data: Data) -> dict[str, Moments]:
-        found = self._model.moments(self.layout.unravel(z), data, self._closed)
-        return {name: Moments(*(self._rows_first(name, part) for part in both)) for name, both in found.items()}
+        return self._model.moments(self.layout.unravel(z), data, self._closed)
 
     def simulate(self, key: Key, z: Float[Array, " dim"], data: Data) -> dict[str, Array]:
-        draws = self._model.draws(key, self.layout.unravel(z), data)
-        return {name: self._rows_first(name, draw) for name, draw in draws.items()}
-
-    def _rows_first(self, name: str, values: Array) -> Array:
-        return jnp.moveaxis(values, self._axes[name], 0) if name in self._axes else values
+        return self._model.draws(key, self.layout.unravel(z), data)
 
     def row_values(self, z: Float[Array, " dim"], data: Data) -> dict[str, Array]:
-        return self._model.derived(self.layout.unravel(z), data, self.row_names) if self.row_names else {}
+        return self._model.derived_values(self.layout.unravel(z), data, self.row_names) if self.row_names else {}
 
     def new_rows(self, data: Data) -> dict[str, np.ndarray]:
         if not self.observed and not self.row_names:
+            if self._model.summation is not None:
+                names = ", ".join(map(repr, self._model.summation.states))
+                raise UnsupportedModelError(
+                    f"{names} belong to all rows at once and are summed out, so that what they were is not known and "
+                    "new rows cannot be predicted"
+                )
             raise UnsupportedModelError("the model has no observed site to predict, only factors")
         fixed = [name for name in data if name in self._model.frozen]
         if fixed:
@@ -268,6 +273,13 @@ class NumPyroTarget(AbstractRowTarget):
         return {name: np.asarray(self._data[name], slot.dtype) for name, slot in self.slots.items()}
 
 
+def _summed(summation: Summation) -> str:
+    names = ", ".join(map(repr, summation.states))
+    if summation.by_funsor:
+        return f"{names} summed out by funsor, for all rows at once"
+    return f"{names} summed out over all values" + (", row by row" if summation.by_row else ", for all rows at once")
+
+
 def _digest(*found: jaxprs.Findings) -> str:
     digest = hashlib.sha256()
     for findings in found:
@@ -280,8 +292,3 @@ def _digest(*found: jaxprs.Findings) -> str:
 
 def _without(items: tuple, axis: int) -> tuple:
     return (*items[:axis], *items[axis + 1 :])
-
-
-def _row_sums(term: Array, axis: int) -> Array:
-    """Rows first, all other axes summed."""
-    return jnp.sum(jnp.moveaxis(term, axis, 0).reshape(term.shape[axis], -1), axis=1) if term.ndim > 1 else term
