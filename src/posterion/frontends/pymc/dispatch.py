@@ -135,7 +135,7 @@ def _pad(op, node, **kwargs):
     No issue found for JAX (https://github.com/pymc-devs/pytensor/issues/2392 is its like for MLX).
     """
     stock = _STOCK_PAD(op, node=node, **kwargs)
-    pad_width = op.static_pad_width
+    pad_width = getattr(op, "static_pad_width", None)  # since PyTensor 3.3.8
     if pad_width is None:
         return stock
     return lambda x, _, *rest: stock(x, pad_width, *rest)
