@@ -20,7 +20,7 @@ def stan(
     data: Mapping[str, Any] | str | PathLike | None = None,
     *,
     dims: Mapping[str, Sequence[str | None]] | None = None,
-    coords: Mapping[str, Sequence[Any]] | None = None,
+    coords: Mapping[str, Any] | None = None,
     include_paths: Sequence[str | PathLike] = (),
     progress: bool = True,
 ) -> StanTarget:

@@ -38,7 +38,7 @@ def slots_of(program: Program, dims: Mapping[str, Sequence[str | None]]) -> dict
     return slots
 
 
-def read_data(data: Mapping[str, Any] | str | PathLike | None) -> Mapping[str, Any]:
+def read_data(data: Any) -> Mapping[str, Any]:
     """A mapping of names to values as it is; a JSON file, as CmdStan takes it, as such a mapping.
 
     Raises
@@ -85,5 +85,4 @@ def check(slots: Mapping[str, Slot], data: Data) -> dict[str, np.ndarray]:
 
 def _with_axes(value: Any, axes: int) -> Any:
     """An empty list stands for an empty matrix, too."""
-    empty = np.shape(value) == (0,) if isinstance(value, list | tuple | np.ndarray) and len(np.shape(value)) else False
-    return np.zeros((0,) * axes) if empty and axes > 1 else value
+    return np.zeros((0,) * axes) if isinstance(value, list | tuple) and len(value) == 0 and axes > 1 else value

@@ -8,7 +8,7 @@ opened.
 
 import hashlib
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
 
@@ -65,7 +65,7 @@ class StanTarget(AbstractTarget):
         library: Library,
         data: Mapping[str, Any],
         dims: Dims | None = None,
-        coords: Mapping[str, Sequence[Any]] | None = None,
+        coords: Mapping[str, Any] | None = None,
     ) -> None:
         self.program, self._library, self._lock = program, library, threading.Lock()
         self._dims, self._coords = dict(dims or {}), dict(coords or {})
@@ -73,10 +73,10 @@ class StanTarget(AbstractTarget):
         self._data = check(self.slots, data)
         self._opened: dict[bytes, DataSet] = {}
         self._own = self._open(self._data)
-        self.layout = make_layout(program, self._own, self._dims, self._coords)
+        self.layout = make_layout(program, self._own.outputs, self._own.output_names, self._dims, self._coords)
         self.notes = (_SPEED,)
 
-    def with_data(self, data: Mapping[str, Any], *, coords: Mapping[str, Sequence[Any]] | None = None) -> "StanTarget":
+    def with_data(self, data: Mapping[str, Any], *, coords: Mapping[str, Any] | None = None) -> "StanTarget":
         """The same program with other data; nothing is compiled.
 
         A posterior that was fitted to this target and saved can be loaded for the new one, if their parameters have the
