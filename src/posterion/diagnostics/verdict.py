@@ -68,9 +68,10 @@ class Verdict:
 
     @property
     def summary(self) -> str:
-        """One line."""
+        """One line; why the fit stopped stands elsewhere, so another reason is given where there is one."""
         word = "trustworthy" if self.trustworthy else "not trustworthy"
-        return f"{word}: {self.reasons[0]}"
+        reasons = [reason for reason in self.reasons if not reason.startswith("converged")] or self.reasons
+        return f"{word}: {reasons[0]}"
 
     def __str__(self) -> str:
         lines = ["The approximation looks " + ("trustworthy." if self.trustworthy else "NOT trustworthy.")]

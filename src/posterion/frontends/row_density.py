@@ -21,6 +21,7 @@ from posterion.target import AbstractRowTarget, JointTerms, Moments, Observed, R
 
 Kind = Literal["numeric", "binary", "categorical"]
 
+
 @dataclass(frozen=True)
 class RowFunctions:
     """The user's functions, by what they are for; see `posterion.log_density`."""
