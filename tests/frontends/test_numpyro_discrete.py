@@ -124,7 +124,7 @@ def test_states_that_rows_share_are_summed_out_of_the_whole():
     with pytest.raises(UnsupportedModelError, match="factorise over rows"):
         target.row_plan()
     with pytest.raises(UnsupportedModelError, match="'on', 'lag' belong to all rows"):
-        approx.predict()
+        target.new_rows({})
 
 
 def groups(y):

@@ -364,3 +364,19 @@ def test_nothing_of_numpyro_or_jax_is_left_changed():
     from_numpyro(linear, (X, LINE))
     assert _PYRO_STACK == []
     assert cache._depth == 0
+
+
+def test_models_are_traced_in_several_threads_at_once():
+    """NumPyro has one stack of handlers for all threads; programs are compiled in several."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    targets = [from_numpyro(CASES[name].model, CASES[name].args, CASES[name].kwargs) for name in ("radon", "network")]
+
+    def trace(number):
+        target = targets[number % 2]
+        with jax.enable_x64(True):
+            z = jax.ShapeDtypeStruct((target.layout.size,), "float64")
+            return jax.eval_shape(target.joint_terms, z, target.as_arrays(target.data)).log_prior.shape
+
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(trace, range(24))) == [()] * 24

@@ -65,7 +65,9 @@ def test_discrete_unknowns_are_refused_by_name():
         number = numpyro.sample("number", dist.Poisson(3.0))
         numpyro.sample("y", dist.Normal(number, 1), obs=y)
 
-    with pytest.raises(UnsupportedModelError, match="'number' is a discrete unknown .Poisson. whose values cannot be listed"):
+    with pytest.raises(
+        UnsupportedModelError, match="'number' is a discrete unknown .Poisson. whose values cannot be listed"
+    ):
         po.fit(counts, model_args=(LINE,))
 
 
