@@ -129,6 +129,12 @@ def weighted(x, weights, y):
         numpyro.sample("y", dist.Normal(slope * x[:, 0], 0.5), obs=y)
 
 
+def scaled(x, y):
+    slope = numpyro.sample("slope", dist.Normal(0, 1))
+    with numpyro.plate("row", len(x)), handlers.scale(scale=2.5):
+        numpyro.sample("y", dist.Normal(slope * x[:, 0], 0.5), obs=y)
+
+
 def imputed(x, known, y):
     slope = numpyro.sample("slope", dist.Normal(0, 1))
     with numpyro.plate("row", len(x)):
@@ -214,6 +220,7 @@ CASES = {
     "subsampled_by_number": Case(subsampled_by_number, ({"x": X, "y": COUNTS}, 60), rows=60),
     "masked": Case(masked, (X, GROUPS > 2, LINE), rows=60),
     "weighted": Case(weighted, (X, np.arange(1.0, 61.0), LINE), rows=60),
+    "scaled": Case(scaled, (X, LINE), rows=60),
     "autoregression": Case(autoregression, (LINE,)),
     "whole_event": Case(whole_event, (X, LINE), rows=60),
     "process": Case(process, (X[:12, 0], LINE[:12])),

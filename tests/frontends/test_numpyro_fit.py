@@ -127,6 +127,17 @@ def test_a_sample_of_a_larger_population_stands_for_it():
     np.testing.assert_allclose(value, prior + 100 * rows.sum(), rtol=1e-12)
 
 
+def test_a_scaled_likelihood_stands_for_more_rows():
+    """handlers.scale by one number is left to the engine, and stays out of the rows' own densities."""
+    target = from_numpyro(cases.scaled, CASES["scaled"].args)
+    assert target.num_rows == {"y": 150}
+    assert target.notes == ("handlers.scale: every row of 'y' stands for 2.5 rows",)
+    with jax.enable_x64(True):
+        rows = jax.jit(target.joint_terms)(jnp.ones(1), target.as_arrays(target.data)).log_likelihood["y"]
+    expected = -0.5 * ((LINE - X[:, 0]) / 0.5) ** 2 - np.log(0.5) - 0.5 * np.log(2 * np.pi)
+    np.testing.assert_allclose(rows, expected, rtol=1e-12)
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_rows_are_cut_or_refused(name):
     case = CASES[name]

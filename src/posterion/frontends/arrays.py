@@ -24,7 +24,8 @@ def as_numbers(name: str, value: Any) -> np.ndarray:
     if array is not None and jnp.issubdtype(array.dtype, jnp.floating):  # bfloat16, which NumPy calls void
         return array.astype(np.float32)
     checked = check_array(name, Slot("float64", tuple(np.shape(value))), value)  # says what is wrong
-    original = np.asarray(value.to_numpy() if hasattr(value, "to_numpy") else value)
+    convert = getattr(value, "to_numpy", None)
+    original = np.asarray(value if convert is None else convert())
     return original if original.dtype.kind in "biuf" else checked
 
 

@@ -38,9 +38,9 @@ class Findings:
         The whole program. Two functions with equal texts and constants compute the same.
     """
 
-    needs: Mapping[str, frozenset[str]]
-    same: Mapping[str, str]
-    limits: Mapping[str, int]
+    needs: dict[str, frozenset[str]]
+    same: dict[str, str]
+    limits: dict[str, int]
     constants: tuple[Any, ...]
     text: str
 
@@ -79,7 +79,7 @@ def inspect(function: Callable[[Mapping[str, Any]], Mapping[str, Any]], inputs: 
     same = {
         result: origin.same
         for result, origin, v in zip(results, found, closed.jaxpr.outvars, strict=True)
-        if origin.same is not None and shapes[origin.same] == v.aval.shape
+        if origin.same is not None and shapes[origin.same] == _shape(v)
     }
     needs = {result: origin.needs for result, origin in zip(results, found, strict=True)}
     return Findings(needs, same, limits, tuple(closed.consts), str(closed.jaxpr))
@@ -126,5 +126,9 @@ def _note_limit(equation: core.JaxprEqn, index: tuple[str | None, ...], limits: 
         return
     for axis, name in zip(axes, index, strict=True):
         if name is not None:
-            length = equation.invars[0].aval.shape[axis]
+            length = _shape(equation.invars[0])[axis]
             limits[name] = min(length, limits.get(name, length))
+
+
+def _shape(atom: Any) -> tuple[int, ...]:
+    return tuple(atom.aval.shape)

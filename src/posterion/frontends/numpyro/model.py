@@ -147,11 +147,23 @@ class OpenedModel:
 
     def _folded(self, name: str, traced: Run) -> Array:
         values = traced.log_density(name)
+        weight = self.weight(name)
+        values = values if weight == 1.0 else values / weight
         by_row = self.summation is not None and self.summation.by_row and name in self.summation.states
         axis = 0 if by_row else self.axes.get(name)
         if axis is None:
             return jnp.sum(values)
         return jnp.sum(jnp.moveaxis(values, axis, 0).reshape(values.shape[axis], -1), axis=1)
+
+    def weight(self, name: str) -> float:
+        """How many rows each row of a term stands for by the model's own scaling, which is left to the engine."""
+        weight = self.structure.terms[name].weight if name in self.observed and name in self.axes else 1.0
+        rows = weight * self.structure.terms[name].shape[self.axes[name]] if weight != 1.0 else 0
+        whole = weight != 1.0 and abs(rows - round(rows)) < 1e-6 * rows and round(rows) > 0
+        return weight if whole and not self._is_summed(name) else 1.0
+
+    def _is_summed(self, name: str) -> bool:
+        return self.summation is not None and name in self.summation.dependents
 
     def constrained(self, values: Values, data: Data) -> dict[str, Array]:
         """Values of all latent and deterministic sites, without those that depend on states."""

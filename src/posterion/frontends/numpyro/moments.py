@@ -31,7 +31,7 @@ def kind_of(distribution: Distribution) -> tuple[Kind, int]:
     """The kind of an observed variable, and the number of classes of a categorical one (else 0)."""
     core = inner(distribution)
     if isinstance(core, _CATEGORICAL):
-        return "categorical", int(core.probs.shape[-1])
+        return "categorical", _probabilities(core).shape[-1]
     support = distribution.support
     while isinstance(support, constraints.independent):
         support = support.base_constraint
@@ -52,13 +52,18 @@ def moments_of(site: Mapping[str, Any], shape: tuple[int, ...]) -> Moments | Non
     if isinstance(core, _WITHOUT_MOMENTS):
         return None
     if isinstance(core, _CATEGORICAL):
-        mean = jnp.broadcast_to(core.probs, (*shape, core.probs.shape[-1]))
+        probabilities = _probabilities(core)
+        mean = jnp.broadcast_to(probabilities, (*shape, probabilities.shape[-1]))
         return Moments(mean, mean * (1 - mean))
     try:
         mean, variance = site["fn"].mean, site["fn"].variance
     except (NotImplementedError, AttributeError, TypeError, ValueError, ImportError):  # not all distributions have them
         return None
     return Moments(_as_float(mean, shape), _as_float(variance, shape))
+
+
+def _probabilities(distribution: Any) -> Array:
+    return jnp.asarray(distribution.probs)
 
 
 def _as_float(values: Any, shape: tuple[int, ...]) -> Array:

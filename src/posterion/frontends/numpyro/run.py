@@ -110,7 +110,7 @@ class Run:
             return value
         return value + self._weighted(log_det, log_det["fn"].log_prob(log_det["value"]))
 
-    def _weighted(self, site: Mapping[str, Any], values: Array) -> Array:
+    def _weighted(self, site: Mapping[str, Any], values: Any) -> Array:
         scale = self.scale(site)
         return values if scale is None else scale * values
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from posterion.errors import UnsupportedModelError
 from posterion.frontends.numpyro.call import Call
@@ -64,6 +65,8 @@ class Term:
         See `posterion.target.Observed`.
     has_moments
         Whether the distribution knows its mean and variance.
+    weight
+        How often every entry counts by ``handlers.scale``, where that is one number.
     """
 
     shape: tuple[int, ...]
@@ -73,6 +76,7 @@ class Term:
     kind: Kind = "numeric"
     categories: int = 0
     has_moments: bool = False
+    weight: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -176,6 +180,7 @@ def _term(name: str, site: Mapping[str, Any], traced: Run) -> Term:
     if is_factor(site):
         return Term(shape, (), _plates(site, len(shape)), is_factor=True)
     kind, categories = kind_of(site["fn"])
+    scale = traced.scale(site)
     value_shape = (*shape, *elementwise(site["fn"]).event_shape)
     return Term(
         shape,
@@ -185,6 +190,7 @@ def _term(name: str, site: Mapping[str, Any], traced: Run) -> Term:
         kind=kind,
         categories=categories,
         has_moments=moments_of(site, value_shape) is not None,
+        weight=float(scale) if isinstance(scale, int | float | np.generic) else 1.0,
     )
 
 

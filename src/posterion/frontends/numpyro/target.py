@@ -156,13 +156,13 @@ class NumPyroTarget(AbstractRowTarget):
         for plate, at in term.plates:
             size, length = self._model.structure.plates[plate].size, self._model.structure.plates[plate].length
             if at == axis:
-                return size
+                return round(size * self._model.weight(name))
             if size != length:
                 raise OptionError(
                     f"{name!r} stands in the plate {plate!r}, of which the data hold {length} of {size} entries, but "
                     "its rows run over another axis: pass all of them"
                 )
-        return term.shape[axis]
+        return round(term.shape[axis] * self._model.weight(name))
 
     def _own_batch_size(self) -> int | None:
         for group in self._model.groups:
@@ -181,6 +181,9 @@ class NumPyroTarget(AbstractRowTarget):
             elif plate.subsample is not None and plate.subsample < plate.size:
                 taken = "batches of" if name in in_group else "whole, not in batches of"
                 notes.append(f"the plate {name!r} is taken {taken} {plate.subsample} of {plate.size} rows")
+        for name in model.observed:
+            if model.weight(name) != 1.0:
+                notes.append(f"handlers.scale: every row of {name!r} stands for {model.weight(name):g} rows")
         notes += [f"{name!r} is fixed: its values decide a shape in the model" for name in sorted(model.frozen)]
         if model.summation is not None:
             notes.append(_summed(model.summation))
