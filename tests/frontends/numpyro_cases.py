@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import numpyro
 import numpyro.distributions as dist
+import pytest
 from numpyro import handlers
 from numpyro.contrib.control_flow import scan
 from numpyro.infer.reparam import CircularReparam, LocScaleReparam, TransformReparam
@@ -230,3 +231,16 @@ CASES = {
     "directions": Case(directions, (np.arctan(LINE),), rows=60),
     "conditioned": Case(handlers.condition(network, {"out": LABELS}), (X,)),
 }
+
+_VARIANTS = (
+    "eight_schools_reparametrised",
+    "row_factors",
+    "whole_event",
+    "matrix",
+    "conditioned",
+    "scaled",
+    "weighted",
+)
+
+PARAMETERS = [pytest.param(name, marks=pytest.mark.slow) if name in _VARIANTS else name for name in CASES]
+"""All cases for ``pytest.mark.parametrize``; variants of others run with the slow tests."""

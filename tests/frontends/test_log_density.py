@@ -179,7 +179,7 @@ def test_a_regression_is_fitted_and_predicts(batch_size):
     np.testing.assert_allclose(found.std["line"], 0.5, rtol=0.1)
 
 
-@pytest.mark.parametrize("kind", ["binary", "categorical"])
+@pytest.mark.parametrize("kind", ["binary", pytest.param("categorical", marks=pytest.mark.slow)])
 def test_classes_are_predicted_from_probabilities(kind, tmp_path):
     if kind == "binary":
         initial, labels = jnp.zeros(2), LABELS

@@ -64,6 +64,7 @@ def test_a_mixture_is_what_it_is_without_its_components():
     np.testing.assert_allclose(draws.var(axis=0), variance, rtol=0.15)
 
 
+@pytest.mark.slow
 def test_a_mixture_is_fitted_in_batches_and_predicts_new_rows():
     approx = po.fit(mixture, model_args=(LINE,), batch_size=20, n=400, random_seed=0, progress=False)
     found = approx.predict({"y": np.zeros(4)})

@@ -16,7 +16,7 @@ import posterion as po
 from posterion.compilation import cache
 from posterion.frontends.numpyro import from_numpyro
 from tests.frontends import numpyro_cases as cases
-from tests.frontends.numpyro_cases import CASES, LINE, X
+from tests.frontends.numpyro_cases import CASES, LINE, PARAMETERS, X
 
 
 @pytest.fixture
@@ -138,7 +138,7 @@ def test_a_scaled_likelihood_stands_for_more_rows():
     np.testing.assert_allclose(rows, expected, rtol=1e-12)
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", PARAMETERS)
 def test_rows_are_cut_or_refused(name):
     case = CASES[name]
     target = from_numpyro(case.model, case.args, case.kwargs)

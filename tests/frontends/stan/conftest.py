@@ -61,6 +61,8 @@ def mixed_data() -> dict:
         "x": x,
         "grade": 1 + (x[:, 0] > -0.5).astype(int) + (x[:, 0] + 0.5 * random.normal(size=20) > 0.7),
         "measured": x @ [1.0, -0.5] + 0.4 * random.normal(size=20),
+        "scale": 1.0,
+        "mean_of_rows": 0,
         "ceiling": 50.0,
         "fail": 0,
     }

@@ -8,6 +8,8 @@ data {
   matrix[N, K] x;
   array[N] int<lower=1, upper=3> grade;
   vector[N] measured;
+  real<lower=0> scale;
+  int<lower=0, upper=1> mean_of_rows;
   real ceiling;
   int<lower=0, upper=1> fail;
 }
@@ -42,8 +44,11 @@ model {
   [get_real(wave), get_imag(wave)]' ~ normal([1, 2]', 0.5);
   both.1 ~ exponential(2);
   both.2 ~ std_normal();
-  grade ~ ordered_logistic(expected, cut);
-  measured ~ normal(expected + shift, sigma);
+  target += scale * ordered_logistic_lpmf(grade | expected, cut);
+  target += scale * normal_lpdf(measured | expected + shift, sigma);
+  if (mean_of_rows) {
+    target += mean(measured) * shift; // what one row adds depends on the others: not to be cut
+  }
 }
 generated quantities {
   array[2, 3, 2] int counted;
