@@ -86,6 +86,8 @@ def _shown(output: nbformat.NotebookNode, pictures: Path) -> str | None:
         picture = pictures / f"{len(list(pictures.iterdir())) + 1}.png"
         picture.write_bytes(base64.b64decode(data["image/png"]))
         return f"![]({pictures.name}/{picture.name})"
+    if any("widget" in kind for kind in data):  # a live view of something, which its text cannot show
+        return None
     return _text(data["text/plain"]) if "text/plain" in data else None
 
 

@@ -33,7 +33,9 @@ class Bar:
         from rich.console import Console
         from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-        self._console = Console(file=sys.stderr)
+        # In a notebook rich would need ipywidgets; a line that is written over works without.
+        notebook = {"force_terminal": True, "width": 110} if _in_notebook() else {}
+        self._console = Console(file=sys.stderr, force_jupyter=False, **notebook)
         self._progress = Progress(
             SpinnerColumn(),
             TextColumn("[bold]{task.description}"),
@@ -80,6 +82,10 @@ def reporter(*, progress: bool) -> ProgressReporter:
         return Silent()
     from rich.console import Console
 
-    if Console(file=sys.stderr).is_terminal or "ipykernel" in sys.modules:
+    if _in_notebook() or Console(file=sys.stderr, force_jupyter=False).is_terminal:
         return Bar()
     return Silent()
+
+
+def _in_notebook() -> bool:
+    return "ipykernel" in sys.modules
