@@ -43,7 +43,6 @@ def target_of(
         known = _known.get(key)
         if known is not None and known.fingerprint == target.fingerprint:
             target = known.with_data(call.arrays)
-        else:
-            _known[key] = target
-        _recent.append(known or target)
+        _known[key] = target
+        _recent.append(target)
     return target

@@ -179,8 +179,9 @@ class NumPyroTarget(AbstractRowTarget):
             if plate.length != plate.size:
                 notes.append(f"the {plate.length} rows of the plate {name!r} stand for {plate.size}")
             elif plate.subsample is not None and plate.subsample < plate.size:
-                taken = "batches of" if name in in_group else "whole, not in batches of"
-                notes.append(f"the plate {name!r} is taken {taken} {plate.subsample} of {plate.size} rows")
+                taken = f"taken over: {plate.subsample} of {plate.size} rows per step"
+                whole = f"taken whole, {plate.size} rows per step: its rows are in no argument of the model"
+                notes.append(f"the plate {name!r} is {taken if name in in_group else whole}")
         for name in model.observed:
             if model.weight(name) != 1.0:
                 notes.append(f"handlers.scale: every row of {name!r} stands for {model.weight(name):g} rows")
