@@ -66,8 +66,7 @@ class NumPyroTarget(AbstractRowTarget):
         self._data = {name: call.arrays[name] for name in model.slots()}
         self._axes = model.axes
         self.layout = make_layout(model.structure, model.derived, model.shapes(), self._dims, coords or {})
-        closed = {name for name in model.observed if self._is_closed(name)}
-        self._closed = tuple(closed)
+        self._closed = tuple(name for name in model.observed if self._is_closed(name))
         self.row_names = tuple(name for group in model.groups for name in group.derived if self._is_plain(name))
         self.slots = MappingProxyType(self._make_slots())
         self.num_rows = MappingProxyType(self._count_rows())
