@@ -53,13 +53,16 @@ def export_density(posterior: "Posterior") -> tuple[dict[str, np.ndarray], dict[
         "notes": list(target.notes),
         "jax": jax.__version__,
         "constrained": [],
+        "complex": [],
         "reason": "",
     }
     try:
         function, kept, names = _export_constrain(target, posterior.fitted_data, x64=posterior.record.x64)
     except Exception as error:  # whatever JAX has against exporting it
         description["reason"] = f"{type(error).__name__}: {error}".splitlines()[0]
-        arrays |= {f"{_PREFIX}{name}": draws for name, draws in _draws(posterior).items()}
+        draws = _draws(posterior)
+        description["complex"] = [name for name, values in draws.items() if np.iscomplexobj(values)]
+        arrays |= {f"{_PREFIX}{name}": _as_reals(values) for name, values in draws.items()}
     else:
         arrays["target/constrain"] = function
         arrays |= {f"target/data/{name}": values for name, values in kept.items()}
@@ -98,6 +101,11 @@ def _draws(posterior: "Posterior") -> dict[str, np.ndarray]:
     return values
 
 
+def _as_reals(values: np.ndarray) -> np.ndarray:
+    """Complex numbers, which the file format does not know, with a last axis of real and imaginary part."""
+    return np.stack([np.real(values), np.imag(values)], axis=-1) if np.iscomplexobj(values) else values
+
+
 class LoadedDensity(AbstractTarget):
     """What a file kept of a target that has only a density.
 
@@ -125,7 +133,9 @@ class LoadedDensity(AbstractTarget):
         self.layout, self.notes = layout_from(description["layout"]), tuple(description["notes"])
         parts = {name.removeprefix("target/data/"): v for name, v in self.arrays.items() if "target/data/" in name}
         self._kept, self.slots = parts, {name: Slot(str(v.dtype), v.shape) for name, v in parts.items()}
-        self.draws = {name.removeprefix(_PREFIX): v for name, v in self.arrays.items() if name.startswith(_PREFIX)}
+        kept = {name.removeprefix(_PREFIX): v for name, v in self.arrays.items() if name.startswith(_PREFIX)}
+        pairs = frozenset(description["complex"])
+        self.draws = {n: v[..., 0] + 1j * v[..., 1] if n in pairs else v for n, v in kept.items()}
         function = self.arrays.get("target/constrain")
         self._constrain = None if function is None else deserialise(function, description)
 

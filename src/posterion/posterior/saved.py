@@ -82,7 +82,7 @@ def _functions_of(posterior: "Posterior") -> tuple[dict[str, np.ndarray], dict[s
     target = posterior.target
     if isinstance(target, LoadedTarget | LoadedDensity):  # a loaded posterior saves what it was loaded from
         return dict(target.arrays), dict(target.description)
-    if not isinstance(target, AbstractRowTarget):
+    if not isinstance(target, AbstractRowTarget) or not (target.observed or target.row_names):
         return export_density(posterior)
     return export_target(target, x64=posterior.record.x64, example_data=posterior.fitted_data)
 

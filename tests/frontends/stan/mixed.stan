@@ -47,7 +47,7 @@ model {
   target += scale * ordered_logistic_lpmf(grade | expected, cut);
   target += scale * normal_lpdf(measured | expected + shift, sigma);
   if (mean_of_rows) {
-    target += mean(measured) * shift; // what one row adds depends on the others: not to be cut
+    target += square(mean(measured)) * shift; // what one row adds depends on the others
   }
 }
 generated quantities {

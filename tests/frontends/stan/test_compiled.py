@@ -71,7 +71,8 @@ def mixed_values(z):
     }
 
 
-def mixed_density(z, data):
+def mixed_density(z, data, rows=slice(None)):
+    """With the likelihood of these rows only, scaled up to that of all."""
     v = mixed_values(z)
     below = np.tril_indices(3, -1)
     volumes = z[3] + z[4] + z[25] + log_volume(bounded, z[5:6])
@@ -89,10 +90,11 @@ def mixed_density(z, data):
         dist.Exponential(2).log_prob(v["both"][0]),
         norm.logpdf(v["both"][1:]),
     ]
-    expected = data["x"] @ v["beta"]
-    grades = dist.OrderedLogistic(expected, v["cut"]).log_prob(data["grade"] - 1)
-    measured = norm.logpdf(data["measured"], expected + v["shift"], v["sigma"])
-    return volumes + sum(part.sum() for part in [*prior, grades, measured])
+    x, grade, measured = (np.asarray(data[name])[rows] for name in ("x", "grade", "measured"))
+    expected = x @ v["beta"]
+    likelihood = dist.OrderedLogistic(expected, v["cut"]).log_prob(grade - 1)
+    likelihood += norm.logpdf(measured, expected + v["shift"], v["sigma"])
+    return volumes + sum(part.sum() for part in prior) + likelihood.sum() * (data["N"] / len(x))
 
 
 def points(size: int) -> np.ndarray:
@@ -293,6 +295,69 @@ def test_fits_in_threads_are_those_of_one_thread(schools):
         work("alone", k)
         for one, other in zip(*(jax.tree.leaves(results[name, k]) for name in ("threads", "alone")), strict=True):
             np.testing.assert_array_equal(one, other)
+
+
+# ---- mini-batches
+BATCH = {"rows": ["x", "grade", "measured"], "size": "N", "scale": "scale"}
+
+
+@pytest.fixture(scope="module")
+def batched(toolchain):
+    data = {name: value for name, value in mixed_data().items() if name != "scale"}
+    return stan(HERE / "mixed.stan", data, batch=BATCH, include_paths=[HERE / "include"], progress=False)
+
+
+@pytest.mark.parametrize("rows", [[3, 17, 4, 0, 9], [19, 2, 8, 8, 8], [11]])
+def test_some_rows_are_scaled_up_to_all(batched, rows):
+    """An epoch's last batch is filled up with its last row, which counts once."""
+    with jax.enable_x64(True):
+        z, data = jnp.asarray(points(28)[0]), batched.as_arrays(batched.data)
+        cut = {**data, "x": jnp.asarray(rows, jnp.int32)}
+        mine = jax.value_and_grad(lambda z: batched.log_density(z, cut))(z)
+        distinct = list(dict.fromkeys(rows))
+        theirs = jax.value_and_grad(lambda z: mixed_density(z, mixed_data(), distinct))(z)
+        np.testing.assert_allclose(mine[0], theirs[0], rtol=1e-11)
+        np.testing.assert_allclose(mine[1], theirs[1], rtol=1e-9, atol=1e-9)
+        np.testing.assert_allclose(batched.log_density(z, data), mixed_density(z, mixed_data()), rtol=1e-11)
+        with pytest.raises(Exception, match="there is no row 20"):
+            batched.log_density(z, {**data, "x": jnp.asarray([20], jnp.int32)})
+
+
+def test_a_fit_in_batches_is_that_of_all_rows(batched, mixed):
+    some = po.fit(batched, batch_size=6, random_seed=1, progress=False)
+    assert (some.record.rows_per_step, some.record.num_rows) == (6, 20)
+    whole = po.fit(mixed, random_seed=2, progress=False)
+    assert abs(some.elbo - whole.elbo) < 0.3 + 4 * np.hypot(some.elbo_se, whole.elbo_se)
+    mine, theirs = (a.sample_unconstrained(4000) for a in (some, whole))
+    np.testing.assert_allclose(mine.mean(0), theirs.mean(0), atol=0.25 * theirs.std(0).max())
+    np.testing.assert_allclose(mine.std(0) / theirs.std(0), 1, atol=0.3)
+    more = {name: np.concatenate([batched.data[name]] * 3) for name in BATCH["rows"]}
+    longer = po.fit(batched.with_data({"N": 60, **more}), batch_size=7, n=50, progress=False)
+    assert longer.record.num_rows == 60
+
+
+def test_a_batched_posterior_is_kept_like_any_other(batched, tmp_path):
+    approx = po.fit(batched, batch_size=6, n=100, random_seed=1, progress=False)
+    approx.save(tmp_path / "a.posterion")
+    kept = po.load(tmp_path / "a.posterion").sample()["posterior"]
+    for name, draws in approx.sample()["posterior"].items():
+        np.testing.assert_array_equal(kept[name], draws)
+        assert kept[name].dtype == draws.dtype
+    bound = po.load(tmp_path / "a.posterion", model=batched)
+    np.testing.assert_array_equal(
+        bound.sample(50)["posterior"]["grade_rep"], approx.sample(50)["posterior"]["grade_rep"]
+    )
+    with pytest.raises(UnsupportedModelError, match="nothing to predict"):
+        approx.predict({"x": [[0.0, 1.0]]})
+
+
+def test_a_program_whose_parts_are_not_the_whole_is_refused(batched, mixed):
+    with pytest.raises(UnsupportedModelError, match=r"cannot be fitted in batches.*'scale' set to N / B, average to"):
+        po.fit(batched.with_data({"mean_of_rows": 1}), batch_size=5, progress=False)
+    with pytest.raises(UnsupportedModelError, match="batch_size"):
+        po.fit(mixed, batch_size=5, progress=False)
+    with pytest.raises(OptionError, match="rows are those of 'x', 'grade', 'measured', not of 'cut'"):
+        po.fit(batched, batch_size=5, batch_over="cut", progress=False)
 
 
 # ---- rejections

@@ -9,10 +9,11 @@ from posterion.frontends.stan.build import build_library
 from posterion.frontends.stan.data import read_data
 from posterion.frontends.stan.library import load
 from posterion.frontends.stan.program import read_program
+from posterion.frontends.stan.rows import StanRowTarget, check_rows, read_batching
 from posterion.frontends.stan.target import StanTarget
 from posterion.frontends.stan.toolchain import find_toolchain
 
-__all__ = ["StanTarget", "stan"]
+__all__ = ["StanRowTarget", "StanTarget", "stan"]
 
 
 def stan(
@@ -21,9 +22,10 @@ def stan(
     *,
     dims: Mapping[str, Sequence[str | None]] | None = None,
     coords: Mapping[str, Any] | None = None,
+    batch: Mapping[str, Any] | None = None,
     include_paths: Sequence[str | PathLike] = (),
     progress: bool = True,
-) -> StanTarget:
+) -> StanTarget | StanRowTarget:
     """A Stan program with data, ready for `posterion.fit`.
 
     The program is compiled the first time, which takes about half a minute, and found in the user's cache folder ever
@@ -39,6 +41,10 @@ def stan(
         Names of axes, by the program's variables and data.
     coords
         Labels, by dim.
+    batch
+        For mini-batches, the names of three kinds of data: ``{"rows": ["x", "y"], "size": "N", "scale": "scale"}`` says
+        that the first axis of ``x`` and ``y`` is rows, that ``N`` is how many, and that the program multiplies their
+        log likelihood by ``scale``. Then `fit` takes ``batch_size``. The scale need not be among the data.
     include_paths
         Folders that ``#include`` looks in, besides the program's own.
     progress
@@ -46,8 +52,8 @@ def stan(
 
     Returns
     -------
-    StanTarget
-        Its draws carry parameters, transformed parameters and generated quantities by name.
+    StanTarget or StanRowTarget
+        For `fit`. Its draws carry parameters, transformed parameters and generated quantities by name.
 
     Raises
     ------
@@ -80,5 +86,9 @@ def stan(
     text = read_program(program, toolchain, include_paths)
     if text.remarks:
         warnings.warn(f"stanc says of {text.name}:\n{text.remarks}", UserWarning, stacklevel=2)
+    batching = None if batch is None else read_batching(batch, text)
+    values = read_data(data)
     library = load(build_library(text, toolchain, progress=progress), toolchain.threading_library)
-    return StanTarget(text, library, read_data(data), dims, coords)
+    if batching is None:
+        return StanTarget(text, library, values, dims, coords)
+    return StanRowTarget(StanTarget(text, library, check_rows(values, batching), dims, coords, batching))

@@ -18,7 +18,7 @@ from jaxtyping import Float, Int
 from posterion._typing import Array
 from posterion.errors import DataError
 
-_FUNCTIONS = ("log_density", "hessian_product", "write_array")
+_FUNCTIONS = ("log_density", "row_density", "hessian_product", "write_array")
 _lock = threading.Lock()
 _loaded: dict[str, "Library"] = {}
 
@@ -43,6 +43,25 @@ class Output:
     size: int
     num_values: int
     shape: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Batching:
+    """How a program takes some of its rows.
+
+    Parameters
+    ----------
+    rows
+        Data whose first axis is rows.
+    size
+        The data that say how many rows there are.
+    scale
+        The data by which the program multiplies the likelihood of the rows.
+    """
+
+    rows: tuple[str, ...]
+    size: str
+    scale: str
 
 
 class DataSet:
@@ -108,6 +127,10 @@ class Library:
         Its functions for Python; see ``shim.cpp``.
     shared
         What was compiled for targets of this program, by the shapes of their variables, as long as one of them lives.
+    log_density
+        ``(number, z) -> value``: of the data of this number, with derivatives.
+    row_density
+        ``(number, rows, z) -> value``: of some of their rows, scaled up to all, with a gradient.
     """
 
     def __init__(self, path: Path, threading_library: Path) -> None:
@@ -121,9 +144,17 @@ class Library:
             jax.ffi.register_ffi_target(f"{self._prefix}_{name}", capsule, platform="cpu")
         self.shared: weakref.WeakValueDictionary = weakref.WeakValueDictionary()
         self.log_density = self._differentiable()
+        self.row_density = self._differentiable_once()
 
-    def open(self, data: Mapping[str, np.ndarray]) -> DataSet:
+    def open(self, data: Mapping[str, np.ndarray], batching: Batching | None = None) -> DataSet:
         """Give the program data: Stan checks them and runs its transformed data.
+
+        Parameters
+        ----------
+        data
+            Arrays by name, of the declared kinds.
+        batching
+            How the program takes some of its rows, if it does.
 
         Raises
         ------
@@ -132,7 +163,9 @@ class Library:
         """
         reals = {name: value for name, value in data.items() if value.dtype.kind == "f"}
         ints = {name: value for name, value in data.items() if value.dtype.kind != "f"}
-        arguments = [*_flat(reals, np.float64), *_flat(ints, np.int32)]
+        row_names, size, scale = ((), "", "") if batching is None else (batching.rows, batching.size, batching.scale)
+        names = [text.encode() for text in ("".join(f"{name}\n" for name in row_names), size, scale)]
+        arguments = [*_flat(reals, np.float64), *_flat(ints, np.int32), *names]
         number = self.native.posterion_open(*(a.ctypes.data if isinstance(a, np.ndarray) else a for a in arguments))
         if number == 0:
             raise DataError(f"Stan refuses the data: {_tidy(self.text())}")
@@ -166,26 +199,27 @@ class Library:
             [product] = self._call("hessian_product", [jax.ShapeDtypeStruct(z.shape, z.dtype)], number, z, direction)
             return (value, gradient), (jnp.vdot(gradient, direction), product)
 
-        @jax.custom_jvp
-        def log_density(number: Array, z: Array) -> Array:
-            return value_and_gradient(number, z)[0]
+        return _with_gradient(value_and_gradient)
 
-        @log_density.defjvp
-        def _(primals: tuple, tangents: tuple) -> tuple:
-            value, gradient = value_and_gradient(*primals)
-            return value, jnp.vdot(gradient, tangents[1])
+    def _differentiable_once(self) -> Callable:
+        """``(number, rows, z) -> log density``, with a gradient."""
 
-        return log_density
+        def value_and_gradient(number: Array, rows: Array, z: Array) -> tuple[Array, Array]:
+            results = [jax.ShapeDtypeStruct((), z.dtype), jax.ShapeDtypeStruct(z.shape, z.dtype)]
+            value, gradient = self._call("row_density", results, number, rows, z)
+            return value, gradient
+
+        return _with_gradient(value_and_gradient)
 
     def _call(self, name: str, results: list[jax.ShapeDtypeStruct], *operands: Array) -> Sequence[Array]:
         # Batches of points come with a batch of numbers, and Stan takes one after another inside the call.
         return jax.ffi.ffi_call(f"{self._prefix}_{name}", results, vmap_method="broadcast_all")(*operands)
 
     def _declare(self) -> None:
-        pointer, text, number, count = ctypes.c_void_p, ctypes.c_char_p, ctypes.c_int32, ctypes.c_size_t
-        half = (text, pointer, count, pointer)
+        pointer, text, number = ctypes.c_void_p, ctypes.c_char_p, ctypes.c_int32
+        half = (text, pointer, pointer)
         for name, result, arguments in [
-            ("open", number, (*half, *half)),
+            ("open", number, (*half, *half, text, text, text)),
             ("close", None, (number,)),
             ("text", text, ()),
             ("variables", text, (number,)),
@@ -205,12 +239,27 @@ def load(path: Path, threading_library: Path) -> Library:
         return _loaded[path.stem]
 
 
-def _flat(arrays: Mapping[str, np.ndarray], dtype: type) -> tuple[bytes, np.ndarray, int, np.ndarray]:
-    """Names, values with the first index running fastest, how many, and shapes: what `posterion_open` wants."""
+def _with_gradient(value_and_gradient: Callable) -> Callable:
+    """The value, whose derivative with respect to the last argument is the gradient that comes with it."""
+
+    @jax.custom_jvp
+    def value(*operands: Array) -> Array:
+        return value_and_gradient(*operands)[0]
+
+    @value.defjvp
+    def _(primals: tuple, tangents: tuple) -> tuple:
+        result, gradient = value_and_gradient(*primals)
+        return result, jnp.vdot(gradient, tangents[-1])
+
+    return value
+
+
+def _flat(arrays: Mapping[str, np.ndarray], dtype: type) -> tuple[bytes, np.ndarray, np.ndarray]:
+    """Names, values with the first index running fastest, and shapes: what `posterion_open` wants."""
     values = [np.asarray(a, dtype).ravel(order="F") for a in arrays.values()]
     shapes = [n for a in arrays.values() for n in (a.ndim, *a.shape)]
     whole = np.concatenate(values) if values else np.empty(0, dtype)
-    return "".join(f"{name}\n" for name in arrays).encode(), whole, whole.size, np.asarray(shapes, np.int64)
+    return "".join(f"{name}\n" for name in arrays).encode(), whole, np.asarray(shapes, np.int64)
 
 
 def _tidy(message: str) -> str:

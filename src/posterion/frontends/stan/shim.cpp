@@ -5,7 +5,8 @@
 // argument of compiled XLA programs, so that they serve other data of the same program without being compiled again, in
 // this process and, through XLA's cache on disk, in the next.
 
-#include <stan/io/array_var_context.hpp>
+#include <stan/io/validate_dims.hpp>
+#include <stan/io/var_context.hpp>
 #include <stan/math/rev.hpp>
 #include PROGRAM_CPP
 #include <stan/services/util/create_rng.hpp>
@@ -15,8 +16,8 @@
 #include <algorithm>
 #include <atomic>
 #include <cmath>
+#include <complex>
 #include <cstdint>
-#include <cstring>
 #include <exception>
 #include <limits>
 #include <map>
@@ -41,8 +42,98 @@ constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
 // ---- data sets
 
+struct Array {
+  bool whole;  // integers; these lie in both vectors
+  std::vector<double> reals;
+  std::vector<int> ints;
+  std::vector<size_t> shape;
+};
+
+// How a program takes some of its rows: data whose first axis is rows, the data that counts them, and the data by which
+// it multiplies their likelihood.
+struct Batching {
+  std::vector<std::string> names;
+  std::string size, scale;
+  size_t num_rows = 0;
+
+  bool cuts(const std::string& name) const { return std::find(names.begin(), names.end(), name) != names.end(); }
+};
+
+// Data as Stan asks for them, all rows or some.
+class Context final : public stan::io::var_context {
+ public:
+  using Arrays = std::map<std::string, Array>;
+
+  explicit Context(const Arrays& arrays) : arrays_(arrays) {}
+  Context(const Arrays& arrays, const Batching& batching, const int32_t* rows, size_t count)
+      : arrays_(arrays), batching_(&batching), rows_(rows), count_(count) {}
+
+  bool contains_r(const std::string& name) const override { return arrays_.count(name) > 0; }
+  bool contains_i(const std::string& name) const override { return contains_r(name) && arrays_.at(name).whole; }
+
+  std::vector<double> vals_r(const std::string& name) const override {
+    if (batching_ && name == batching_->scale) return {static_cast<double>(batching_->num_rows) / count_};
+    if (batching_ && name == batching_->size) return {static_cast<double>(count_)};
+    return contains_r(name) ? some(name, arrays_.at(name).reals) : std::vector<double>();
+  }
+
+  std::vector<int> vals_i(const std::string& name) const override {
+    if (batching_ && name == batching_->size) return {static_cast<int>(count_)};
+    return contains_i(name) ? some(name, arrays_.at(name).ints) : std::vector<int>();
+  }
+
+  std::vector<std::complex<double>> vals_c(const std::string&) const override { return {}; }  // refused before
+
+  std::vector<size_t> dims_r(const std::string& name) const override {
+    if (!contains_r(name)) return {};
+    auto shape = arrays_.at(name).shape;
+    if (batching_ && batching_->cuts(name)) shape[0] = count_;
+    return shape;
+  }
+
+  std::vector<size_t> dims_i(const std::string& name) const override {
+    return contains_i(name) ? dims_r(name) : std::vector<size_t>();
+  }
+
+  void names_r(std::vector<std::string>& names) const override { list(names, false); }
+  void names_i(std::vector<std::string>& names) const override { list(names, true); }
+
+  void validate_dims(const std::string& stage, const std::string& name, const std::string& base_type,
+                     const std::vector<size_t>& declared) const override {
+    for (size_t length : declared)
+      if (length == 0) return;  // an empty array may be written as any other
+    stan::io::validate_dims(*this, stage, name, base_type, declared);
+  }
+
+ private:
+  template <typename T>
+  std::vector<T> some(const std::string& name, const std::vector<T>& all) const {
+    if (!batching_ || !batching_->cuts(name)) return all;
+    std::vector<T> cut;  // the first index runs fastest
+    cut.reserve(all.size() / batching_->num_rows * count_);
+    for (size_t start = 0; start < all.size(); start += batching_->num_rows)
+      for (size_t i = 0; i < count_; ++i) cut.push_back(all[start + rows_[i]]);
+    return cut;
+  }
+
+  void list(std::vector<std::string>& names, bool whole) const {
+    names.clear();
+    for (const auto& [name, array] : arrays_)
+      if (array.whole == whole) names.push_back(name);
+  }
+
+  const Arrays& arrays_;
+  const Batching* batching_ = nullptr;
+  const int32_t* rows_ = nullptr;
+  size_t count_ = 0;
+};
+
+using Model = stan::model::model_base;
+
 struct DataSet {
-  std::unique_ptr<stan::model::model_base> model;
+  Context::Arrays arrays;  // kept only for batches
+  Batching batching;
+  std::unique_ptr<Model> model;
   int size;            // of the unconstrained vector
   size_t num_outputs;  // numbers that write_array gives
 
@@ -74,12 +165,12 @@ void ensure_tape() { static thread_local stan::math::ChainableStack tape; }
 
 // Log density with normalising constants and log |d theta / d z|, and its gradient. Stan's way of saying that a point
 // is outside the support is an exception: minus infinity for a rejection, not a number for any other error.
-double value_and_gradient(DataSet& data, const Vector& z, double* gradient) {
+double value_and_gradient(DataSet& data, const Model& model, const Vector& z, double* gradient) {
   ensure_tape();
   const stan::math::nested_rev_autodiff nested;
   try {
     Eigen::Matrix<stan::math::var, Eigen::Dynamic, 1> parameters = z.cast<stan::math::var>();
-    stan::math::var value = data.model->log_prob_jacobian(parameters, nullptr);
+    stan::math::var value = model.log_prob_jacobian(parameters, nullptr);
     const double result = value.val();
     value.grad();
     for (int i = 0; i < z.size(); ++i) gradient[i] = parameters[i].adj();
@@ -93,6 +184,22 @@ double value_and_gradient(DataSet& data, const Vector& z, double* gradient) {
     std::fill(gradient, gradient + z.size(), kNaN);
     return kNaN;
   }
+}
+
+double value_and_gradient(DataSet& data, const Vector& z, double* gradient) {
+  return value_and_gradient(data, *data.model, z, gradient);
+}
+
+// The same for some of the rows, as if they were all, scaled up. Transformed data are computed from them anew. An epoch's
+// last batch is filled up with its last row, which then counts once.
+double value_and_gradient_of_rows(DataSet& data, const int32_t* rows, size_t count, const Vector& z, double* gradient) {
+  while (count > 1 && rows[count - 1] == rows[count - 2]) --count;
+  for (size_t i = 0; i < count; ++i)
+    if (rows[i] < 0 || static_cast<size_t>(rows[i]) >= data.batching.num_rows)
+      throw std::out_of_range("there is no row " + std::to_string(rows[i]));
+  Context context(data.arrays, data.batching, rows, count);
+  const std::unique_ptr<Model> model(&new_model(context, 0, nullptr));
+  return value_and_gradient(data, *model, z, gradient);
 }
 
 // Second derivative times a direction, by a central difference of gradients. With steps of eps^(1/3) the error of the
@@ -192,6 +299,21 @@ ffi::Error log_density(ffi::Buffer<ffi::S32> numbers, ffi::AnyBuffer z, ffi::Res
   });
 }
 
+ffi::Error row_density(ffi::Buffer<ffi::S32> numbers, ffi::Buffer<ffi::S32> rows, ffi::AnyBuffer z,
+                       ffi::Result<ffi::AnyBuffer> values, ffi::Result<ffi::AnyBuffer> gradients) {
+  const size_t count = rows.element_count() / numbers.element_count();
+  return each(numbers, z, [&](DataSet& data, size_t row) {
+    if (auto wrong = check(*values, numbers.element_count(), "the value"); wrong.failure()) return wrong;
+    if (auto wrong = check(*gradients, z.element_count(), "the gradient"); wrong.failure()) return wrong;
+    Vector value(1), gradient(data.size);
+    value[0] = value_and_gradient_of_rows(data, rows.typed_data() + row * count, count, load(z, row, data.size),
+                                          gradient.data());
+    store(*values, row, value);
+    store(*gradients, row, gradient);
+    return ffi::Error::Success();
+  });
+}
+
 ffi::Error hessian_product(ffi::Buffer<ffi::S32> numbers, ffi::AnyBuffer z, ffi::AnyBuffer directions,
                            ffi::Result<ffi::AnyBuffer> products) {
   return each(numbers, z, [&](DataSet& data, size_t row) {
@@ -218,6 +340,8 @@ ffi::Error write_array(ffi::Buffer<ffi::S32> numbers, ffi::AnyBuffer z, ffi::Res
 using Numbers = ffi::Buffer<ffi::S32>;
 using Any = ffi::AnyBuffer;
 XLA_FFI_DEFINE_HANDLER(log_density_handler, log_density, ffi::Ffi::Bind().Arg<Numbers>().Arg<Any>().Ret<Any>().Ret<Any>());
+XLA_FFI_DEFINE_HANDLER(row_handler, row_density,
+                       ffi::Ffi::Bind().Arg<Numbers>().Arg<Numbers>().Arg<Any>().Ret<Any>().Ret<Any>());
 XLA_FFI_DEFINE_HANDLER(hessian_handler, hessian_product,
                        ffi::Ffi::Bind().Arg<Numbers>().Arg<Any>().Arg<Any>().Ret<Any>());
 XLA_FFI_DEFINE_HANDLER(write_handler, write_array, ffi::Ffi::Bind().Arg<Numbers>().Arg<Any>().Ret<Any>());
@@ -233,15 +357,21 @@ std::vector<std::string> split(const char* joined) {
   return parts;
 }
 
-// Shapes laid one after another: a number of axes, then their lengths.
-std::vector<std::vector<size_t>> shapes_from(const int64_t* flat, size_t count) {
-  std::vector<std::vector<size_t>> shapes(count);
-  for (auto& shape : shapes) {
-    const int64_t axes = *flat++;
-    shape.assign(flat, flat + axes);
-    flat += axes;
+// Reads arrays that lie one after another: their names, each on a line; their values, the first index running fastest;
+// and for each a number of axes, then their lengths.
+template <typename T>
+void read(Context::Arrays& arrays, const char* names, const T* values, const int64_t* shapes, bool whole) {
+  for (const auto& name : split(names)) {
+    const int64_t axes = *shapes++;
+    Array array{whole, {}, {}, std::vector<size_t>(shapes, shapes + axes)};
+    shapes += axes;
+    size_t size = 1;
+    for (size_t length : array.shape) size *= length;
+    array.reals.assign(values, values + size);
+    if (whole) array.ints.assign(values, values + size);
+    values += size;
+    arrays[name] = std::move(array);
   }
-  return shapes;
 }
 
 std::string top(const std::string& name) { return name.substr(0, name.find_first_of(".:")); }
@@ -249,24 +379,28 @@ std::string top(const std::string& name) { return name.substr(0, name.find_first
 }  // namespace
 
 POSTERION_PUBLIC XLA_FFI_Error* posterion_log_density(XLA_FFI_CallFrame* frame) { return log_density_handler(frame); }
+POSTERION_PUBLIC XLA_FFI_Error* posterion_row_density(XLA_FFI_CallFrame* frame) { return row_handler(frame); }
 POSTERION_PUBLIC XLA_FFI_Error* posterion_hessian_product(XLA_FFI_CallFrame* frame) { return hessian_handler(frame); }
 POSTERION_PUBLIC XLA_FFI_Error* posterion_write_array(XLA_FFI_CallFrame* frame) { return write_handler(frame); }
 
 POSTERION_PUBLIC const char* posterion_text() { return text.c_str(); }
 
-// The number of a new data set, or 0 with the reason in posterion_text(). Names are separated by line breaks, values lie
-// one variable after another with the first index running fastest.
-POSTERION_PUBLIC int32_t posterion_open(const char* real_names, const double* reals, size_t num_reals,
-                                        const int64_t* real_shapes, const char* int_names, const int32_t* ints,
-                                        size_t num_ints, const int64_t* int_shapes) {
+// The number of a new data set, or 0 with the reason in posterion_text(). Of the names that describe rows, none or all
+// are given.
+POSTERION_PUBLIC int32_t posterion_open(const char* real_names, const double* reals, const int64_t* real_shapes,
+                                        const char* int_names, const int32_t* ints, const int64_t* int_shapes,
+                                        const char* row_names, const char* size_name, const char* scale_name) {
   try {
-    const auto names_r = split(real_names), names_i = split(int_names);
-    stan::io::array_var_context context(names_r, std::vector<double>(reals, reals + num_reals),
-                                        shapes_from(real_shapes, names_r.size()), names_i,
-                                        std::vector<int>(ints, ints + num_ints),
-                                        shapes_from(int_shapes, names_i.size()));
     auto data = std::make_shared<DataSet>();
+    read(data->arrays, real_names, reals, real_shapes, false);
+    read(data->arrays, int_names, ints, int_shapes, true);
+    Context context(data->arrays);
     data->model.reset(&new_model(context, 0, nullptr));
+    data->batching = {split(row_names), size_name, scale_name, 0};
+    if (data->batching.names.empty())
+      data->arrays.clear();
+    else
+      data->batching.num_rows = data->arrays.at(data->batching.names[0]).shape.at(0);
     data->size = static_cast<int>(data->model->num_params_r());
     std::vector<std::string> outputs;
     data->model->constrained_param_names(outputs, true, true);

@@ -15,13 +15,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from posterion._typing import Array, Data
 from posterion.errors import DataError
 from posterion.frontends.stan.data import check, slots_of
 from posterion.frontends.stan.labels import Dims, make_layout
-from posterion.frontends.stan.library import DataSet, Library
+from posterion.frontends.stan.library import Batching, DataSet, Library
 from posterion.frontends.stan.program import Program
 from posterion.target import AbstractTarget
 
@@ -52,6 +52,8 @@ class StanTarget(AbstractTarget):
         By name; names it does not know are left out.
     dims, coords
         Names of axes by variable, and labels by dim.
+    batching
+        How the program takes some of its rows; None if it does not. `posterion.frontends.stan.rows` makes use of it.
 
     Raises
     ------
@@ -66,8 +68,10 @@ class StanTarget(AbstractTarget):
         data: Mapping[str, Any],
         dims: Dims | None = None,
         coords: Mapping[str, Any] | None = None,
+        batching: Batching | None = None,
     ) -> None:
         self.program, self._library, self._lock = program, library, threading.Lock()
+        self.batching = batching
         self._dims, self._coords = dict(dims or {}), dict(coords or {})
         self.slots = slots_of(program, self._dims)
         self._data = check(self.slots, data)
@@ -90,7 +94,8 @@ class StanTarget(AbstractTarget):
             New labels by dim; those that are not given stay.
         """
         everything = {**self._data, **data}
-        return StanTarget(self.program, self._library, everything, self._dims, {**self._coords, **(coords or {})})
+        labels = {**self._coords, **(coords or {})}
+        return StanTarget(self.program, self._library, everything, self._dims, labels, self.batching)
 
     @property
     def data(self) -> dict[str, np.ndarray]:
@@ -166,6 +171,10 @@ class StanTarget(AbstractTarget):
         name = f"log density, where Stan says: {reason}" if reason else "log density"
         return {name: jnp.asarray(value, z.dtype)}
 
+    def row_density(self, z: Float[Array, " dim"], rows: Int[Array, " rows"], data: Data) -> Float[Array, ""]:
+        """The density with the likelihood of these rows only, scaled up to that of all."""
+        return self._library.row_density(self._number(data), rows, z)
+
     # ---- pieces
     def _number(self, data: Data) -> Array:
         return data[_NUMBER] if _NUMBER in data else self.as_arrays(data)[_NUMBER]
@@ -178,7 +187,7 @@ class StanTarget(AbstractTarget):
         digest = whole.digest()
         with self._lock:
             if digest not in self._opened:
-                self._opened[digest] = self._library.open(arrays)
+                self._opened[digest] = self._library.open(arrays, self.batching)
             return self._opened[digest]
 
     def _shaped(self, name: str, part: Array, shape: tuple[int, ...]) -> Array:
