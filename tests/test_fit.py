@@ -241,7 +241,9 @@ def test_data_are_checked_before_any_work():
 def test_other_data_by_name():
     target = linear()
     x, y = target.data["x"], target.data["y"]
-    other = fit(target, n=3000, data={"x": x[:60], "y": -y[:60]})
+    with pytest.raises(DataError, match="60 rows and the model was built on 120"):
+        fit(target, data={"x": x[:60], "y": y[:60]})
+    other = fit(target, n=3000, data={"x": x, "y": -y})
     assert not np.allclose(other.params[0], fit(target, n=3000).params[0], atol=0.1)
 
 

@@ -13,7 +13,7 @@ from posterion import engine
 from posterion.compilation import cache
 from posterion.compilation.precision import choose, is_network
 from posterion.diagnostics.verdict import null_elbo
-from posterion.errors import OptionError, UnsupportedModelError
+from posterion.errors import DataError, OptionError, UnsupportedModelError
 from posterion.frontends import target_of
 from posterion.methods import ADVI, AbstractMethod
 from posterion.optim.convergence import Rounds
@@ -59,7 +59,7 @@ def fit(
         Number of steps. None, the default, stops by itself; a number takes exactly so many steps along one cosine of
         step sizes, which is about three times as efficient if you know the number.
     data
-        Other data than the model came with, by the names of its inputs.
+        Other values than the model came with, by the names of its inputs; as many rows as the model was built on.
     batch_size
         Rows per step. None means all of them, or what the model says (``pm.Minibatch``).
     batch_over
@@ -199,7 +199,17 @@ def _known(target: AbstractTarget, data: Mapping[str, Any] | None) -> dict[str, 
     unknown = sorted(set(data) - set(target.slots))
     if unknown:
         raise OptionError(f"the model has no input {unknown}; its inputs are {sorted(target.slots)}")
-    return {name: np.asarray(value) for name, value in data.items()}
+    given = {name: np.asarray(value) for name, value in data.items()}
+    for name, axis in ((name, target.slots[name].row_axis) for name in given):
+        if axis is None or given[name].ndim <= axis:
+            continue
+        rows, expected = given[name].shape[axis], target.data[name].shape[axis]
+        if rows != expected:  # the target counts its own rows: others would be weighted as if they were as many
+            raise DataError(
+                f"{name!r} has {rows} rows and the model was built on {expected}. data= replaces values row by row; "
+                "give the model the other rows itself (pm.set_data, or new model_args) and fit that"
+            )
+    return given
 
 
 def _plan(
