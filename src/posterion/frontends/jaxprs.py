@@ -127,7 +127,8 @@ def _note_limit(equation: core.JaxprEqn, index: tuple[str | None, ...], limits: 
     for axis, name in zip(axes, index, strict=True):
         if name is not None:
             length = _shape(equation.invars[0])[axis]
-            limits[name] = min(length, limits.get(name, length))
+            if length < limits.get(name, length + 1):
+                limits[name] = length
 
 
 def _shape(atom: Any) -> tuple[int, ...]:
