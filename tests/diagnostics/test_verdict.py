@@ -140,3 +140,13 @@ def test_constant_outcomes_have_a_null_model_too():
     assert np.isfinite(null_elbo(np.ones(10, int), "binary"))
     assert np.isfinite(null_elbo(np.zeros(10, int), "numeric"))
     assert np.isfinite(null_elbo(np.full(10, 2.5), "numeric"))
+
+
+def test_nearly_constant_ratios_are_not_judged_by_their_tail():
+    """A few large values among ratios that differ by a thousandth give a k-hat above the limit, and mean nothing."""
+    log_weights = -50 + 1e-5 * np.abs(np.random.default_rng(0).standard_t(1.0, size=4000))
+    verdict = judge(log_weights)
+    assert verdict.khat > verdict.khat_threshold
+    assert verdict.trustworthy
+    assert "vary by" in verdict.summary
+    assert not judge(-50 + 1e4 * (log_weights + 50)).trustworthy

@@ -28,6 +28,8 @@ _FAILED = ("diverged", "non_finite")
 _CUT_SHORT = ("max_steps", "interrupted", "callback")
 _SKIPPED_SHARE = 0.01
 """Share of skipped steps from which they are no longer isolated accidents."""
+_NEARLY_CONSTANT = 0.05
+"""Standard deviation of the log importance ratios below which the approximation is as good as exact."""
 _CLEARLY = 3.0
 """Standard errors, or nats, by which a difference of ELBOs counts as clear."""
 
@@ -139,7 +141,11 @@ def judge(
     if is_network:
         _judge_network(elbo, elbo_se, null_elbo, against, favour, advice)
     elif np.isfinite(elbo):
-        _judge_khat(khat, limit, log_weights.size, against, favour, advice)
+        spread = float(np.std(log_weights)) if log_weights.size >= MINIMUM_DRAWS else math.inf
+        if spread < _NEARLY_CONSTANT:  # k-hat is of the ratios' tail, and here there is no tail worth the name
+            favour.insert(0, f"the importance ratios vary by {spread:.1%} only: the approximation is the posterior")
+        else:
+            _judge_khat(khat, limit, log_weights.size, against, favour, advice)
     reasons = [*against, *favour] if against else favour
     return Verdict(
         trustworthy=not against,
