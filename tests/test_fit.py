@@ -9,6 +9,7 @@ import pytest
 
 import posterion as po
 from posterion import engine
+from posterion.engine import by_steps
 from posterion.compilation import cache
 from posterion.errors import DataError, NonFiniteError, OptionError, UnsupportedModelError
 from posterion.frontends import target_of
@@ -143,7 +144,7 @@ def test_precision_is_per_fit_and_thread():
 
 
 def test_interrupting_returns_what_exists(monkeypatch):
-    real, calls = engine.Loop.run, []
+    real, calls = by_steps.Loop.run, []
 
     def interrupted(self, *arguments, **options):
         program, count = self._program, [0]
@@ -161,7 +162,7 @@ def test_interrupting_returns_what_exists(monkeypatch):
         finally:
             self._program = program
 
-    monkeypatch.setattr(engine.Loop, "run", interrupted)
+    monkeypatch.setattr(by_steps.Loop, "run", interrupted)
     approx = fit(network(num_rows=50))
     assert approx.result == "interrupted"
     assert "kept" in approx.record.sentence

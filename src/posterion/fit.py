@@ -1,7 +1,7 @@
 """`fit`: the one place where front end, data, method and loop meet."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -15,7 +15,8 @@ from posterion.compilation.precision import choose, is_network
 from posterion.diagnostics.verdict import null_elbo
 from posterion.errors import DataError, OptionError, UnsupportedModelError
 from posterion.frontends import target_of
-from posterion.methods import ADVI, AbstractMethod
+from posterion.methods import AbstractMethod
+from posterion.methods.names import method_of
 from posterion.optim.convergence import Rounds
 from posterion.optim.loop import Callback
 from posterion.optim.optimisers import resolve
@@ -24,8 +25,6 @@ from posterion.posterior.posterior import Posterior
 from posterion.posterior.record import Comparison, FitRecord
 from posterion.target import AbstractRowTarget, AbstractTarget, RowPlan
 from posterion.target.checks import check_data
-
-_METHODS: dict[str, Callable[[], AbstractMethod]] = {"advi": ADVI}
 
 
 def fit(
@@ -98,7 +97,7 @@ def fit(
     NonFiniteError
         If the log density is not finite anywhere near the starting point; the message names the variable.
     """
-    chosen = _method(method)
+    chosen = method_of(method)
     optimiser = resolve(obj_optimizer)
     _check_options(n, batch_size, restarts, stop)
     target = target_of(model, model_args, model_kwargs)
@@ -166,14 +165,6 @@ def _null_elbo(target: AbstractTarget, values: Mapping[str, np.ndarray]) -> floa
 
 
 # ---- checks of arguments, before any work
-def _method(method: str | AbstractMethod) -> AbstractMethod:
-    if isinstance(method, AbstractMethod):
-        return method
-    if isinstance(method, str) and method.lower() in _METHODS:
-        return _METHODS[method.lower()]()
-    raise OptionError(f"method={method!r} is not known; there are: {', '.join(map(repr, _METHODS))}, or ADVI(...)")
-
-
 def _check_options(n: int | None, batch_size: int | None, restarts: int, stop: Rounds | None) -> None:
     whole = (("n", n), ("batch_size", batch_size), ("restarts", restarts))
     for name, value in whole:

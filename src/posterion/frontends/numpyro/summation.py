@@ -12,7 +12,7 @@ import importlib.util
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -157,6 +157,6 @@ def run_with_funsor(
     from numpyro.contrib.funsor import config_enumerate, enum, log_density
 
     def density(model: Callable[[], Any]) -> Array:
-        return log_density(enum(config_enumerate(model), -max_plates - 1), (), {}, {})[0]
+        return cast(Array, log_density(enum(config_enumerate(model), -max_plates - 1), (), {}, {})[0])
 
     return under_handlers(call, data, substitute, setting, density)

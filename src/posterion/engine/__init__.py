@@ -1,0 +1,12 @@
+"""One fit from inside: the arrays on the device, the compiled programs, and the order of events.
+
+A first fit in a process is made of compiling, so everything here that is not one of a few programs runs in NumPy: an
+operation of JAX outside a compiled program costs 20 to 50 milliseconds the first time. The programs are compiled at the
+same time and kept with the target for its next fit.
+"""
+
+from posterion.engine.fitted import Fitted
+from posterion.engine.run import run
+from posterion.engine.task import Task
+
+__all__ = ["Fitted", "Task", "run"]

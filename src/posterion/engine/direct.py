@@ -1,0 +1,55 @@
+"""A fit by a direct method, which has an end of its own."""
+
+from collections.abc import Callable
+
+import jax
+import numpy as np
+
+from posterion._typing import PyTree
+from posterion.engine.fitted import Fitted
+from posterion.engine.task import Task
+from posterion.methods.base import AbstractDirectMethod, Problem
+from posterion.objectives.gradients import sticking_the_landing, values_at_draws
+from posterion.optim.convergence import Status
+from posterion.optim.progress import ProgressReporter
+
+_COMPARISON_DRAWS = 1024
+
+
+def run_direct(method: AbstractDirectMethod, task: Task, restarts: int, show: ProgressReporter) -> Fitted:
+    """Solve once, from ``restarts`` starting points, and measure what came of it."""
+    initial = task.initial_point()
+    seeds = np.random.SeedSequence(task.start_seed).generate_state(restarts, np.uint32)
+    problem = Problem(
+        log_joint=task.log_joint,
+        batch=task.everything,
+        layout=task.layout,
+        starts=np.stack([task.finite_start(initial, int(seed)) for seed in seeds]),
+        seed=task.run_seed,
+        program=lambda name, function: task.program((method, name), lambda: function),
+        report=show.update,
+    )
+    found = method.solve(problem)
+    params = jax.device_get(found.params)
+
+    def make() -> Callable:
+        integrand = sticking_the_landing(task.log_joint, found.family, task.layout)
+        return lambda params, noise, batch, count: values_at_draws(
+            lambda one: integrand(params, one, batch), noise, count
+        )
+
+    def evaluate(noise: PyTree, count: int) -> np.ndarray:
+        return np.asarray(
+            task.program((found.family, "evaluate"), make)(params, noise, task.everything, np.int32(count))
+        )
+
+    return Fitted(
+        family=found.family,
+        params=params,
+        status=Status.CONVERGED if found.converged else Status.MAX_STEPS,
+        sentence=found.sentence,
+        steps=found.evaluations,
+        skipped=0,
+        losses=found.losses,
+        log_weights=lambda: task.log_weights(evaluate, found.family, task.num_draws(_COMPARISON_DRAWS)),
+    )

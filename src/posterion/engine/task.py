@@ -1,0 +1,132 @@
+"""The target on the device, its starting points, and its compiled programs."""
+
+from collections.abc import Callable, Hashable, Mapping
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float
+
+from posterion._typing import Batch, PyTree
+from posterion.compilation import cache
+from posterion.compilation.minor_axis import pack, take_rows, unpack
+from posterion.data.batches import AbstractBatches, AllRows, RandomRows
+from posterion.errors import NonFiniteError
+from posterion.families import AbstractFamily
+from posterion.families.host_noise import host_noise
+from posterion.methods.starts import derivatives
+from posterion.objectives.bounds import LogJoint, log_joint
+from posterion.target import AbstractTarget, Layout, RowPlan
+
+_FINAL_DRAWS = 4096
+_EVALUATION_ROWS = 1 << 22
+"""Rows times draws that one evaluation of the ELBO may touch, above the least number of draws."""
+_TRIES = 20
+
+
+class Task:
+    """The target on the device, starting points, and programs that are kept with the target.
+
+    Parameters
+    ----------
+    target
+        What is approximated.
+    values
+        Data by slot, checked.
+    seed
+        The fit's seed; every purpose draws its own from it.
+    plan
+        How to cut batches of rows; None for all rows at once.
+    rows_per_step
+        Batch size, None with ``plan`` None.
+    """
+
+    def __init__(
+        self,
+        target: AbstractTarget,
+        values: Mapping[str, np.ndarray],
+        seed: int,
+        plan: RowPlan | None = None,
+        rows_per_step: int | None = None,
+    ) -> None:
+        self._target, self._plan, self._rows_per_step = target, plan, rows_per_step
+        purposes = (int(s) for s in np.random.SeedSequence(seed).generate_state(6, np.uint32))
+        self._initial_seed, self.start_seed, self.run_seed, self.compare_seed, self.final_seed, rows_seed = purposes
+        data = pack(target.as_arrays(values))
+        self.everything = Batch(data)
+        self.stream: AbstractBatches = AllRows(data)
+        if plan is not None and rows_per_step is not None:
+            self.stream = RandomRows(data, dict(plan.axes), plan.num_rows, rows_per_step, rows_seed, take_rows)
+        self.followers = plan.observed if plan else ()
+        self.log_joint: LogJoint = log_joint(target, self.followers)
+        self.derivatives = self.program(("derivatives",), lambda: derivatives(self.log_joint))
+
+    @property
+    def layout(self) -> Layout:
+        """Names and shapes of the variables."""
+        return self._target.layout
+
+    @property
+    def num_rows(self) -> int:
+        """Rows that are cut into batches; one if none are."""
+        return self._plan.num_rows if self._plan else 1
+
+    def program(self, name: tuple[Hashable, ...], make: Callable[[], Callable]) -> cache.Program:
+        """The program of this name for these rows and this precision; made once and kept with the target."""
+        key = ("engine", self.followers, self._rows_per_step, bool(jax.config.jax_enable_x64), *name)
+        kept = self._target.compiled
+        if key not in kept:
+            kept[key] = cache.Program(make())
+        return kept[key]
+
+    def num_draws(self, wanted: int) -> int:
+        """As many draws as wanted, or fewer (a power of two) where rows are many."""
+        return int(max(64, min(wanted, 2 ** int(np.log2(max(64, _EVALUATION_ROWS / self.num_rows))))))
+
+    def initial_point(self) -> Float[np.ndarray, " dim"]:
+        """The model's own."""
+        return np.asarray(self._target.initial_point(self._initial_seed), np.float64)
+
+    def finite_start(self, initial: Float[np.ndarray, " dim"], seed: int) -> Float[np.ndarray, " dim"]:
+        """A random point near ``initial`` where the log joint and its gradient are finite.
+
+        Raises
+        ------
+        NonFiniteError
+            If there is none within 20 tries; the message names the variable.
+        """
+        random, zero = np.random.default_rng(seed), np.zeros(initial.shape, jnp.result_type(float))
+        spread = self._jitter(initial)
+        for attempt in range(_TRIES):
+            z = initial + spread * random.standard_normal(initial.shape) / (1 + attempt // 4)
+            value, gradient, _ = self.derivatives(z.astype(zero.dtype), zero, self.everything)
+            if np.isfinite(value) and np.all(np.isfinite(gradient)):
+                return z
+        raise NonFiniteError(self._explain_non_finite(initial))
+
+    def _jitter(self, initial: np.ndarray) -> np.ndarray:
+        """Where a variable starts as a constant its entries must part, or hidden units would stay equal for ever."""
+        spread = np.full_like(initial, 0.1)
+        for at in self.layout.slices.values():
+            if initial[at].size and np.ptp(initial[at]) == 0:
+                spread[at] = 0.5
+        return spread
+
+    def _explain_non_finite(self, initial: np.ndarray) -> str:
+        terms = self._target.named_terms(jnp.asarray(initial, jnp.result_type(float)), unpack(self.everything.data))
+        bad = [f"{name} ({float(value)})" for name, value in terms.items() if not np.isfinite(value)]
+        which = ", ".join(bad) if bad else "its gradient, though every term is finite"
+        return (
+            f"the log density is not finite at the model's initial point nor at {_TRIES} points around it. "
+            f"Not finite there: {which}. Look for observations outside the support of their distribution, a scale of "
+            "zero, or give the variable another initval."
+        )
+
+    def log_weights(
+        self, evaluate: Callable[[PyTree, int], np.ndarray], family: AbstractFamily, size: int
+    ) -> Float[np.ndarray, " draws"]:
+        """``evaluate`` at several fresh sets of ``size`` draws: the same program again, not one for more draws."""
+        count = max(1, self.num_draws(_FINAL_DRAWS) // size)
+        seeds = np.random.SeedSequence(self.final_seed).generate_state(count, np.uint32)
+        noise = (host_noise(family, self.layout, int(seed), size, quasi=False) for seed in seeds)
+        return np.concatenate([np.asarray(evaluate(one, size), np.float64) for one in noise])

@@ -1,0 +1,26 @@
+"""Methods by the names that users type."""
+
+from collections.abc import Callable
+
+from posterion.errors import OptionError
+from posterion.methods.advi import ADVI
+from posterion.methods.base import AbstractMethod
+
+_METHODS: dict[str, Callable[[], AbstractMethod]] = {
+    "advi": ADVI,
+}
+
+
+def method_of(method: str | AbstractMethod) -> AbstractMethod:
+    """The description meant by a name, or the description itself.
+
+    Raises
+    ------
+    OptionError
+        For anything else; the message lists the names.
+    """
+    if isinstance(method, AbstractMethod):
+        return method
+    if isinstance(method, str) and method.lower() in _METHODS:
+        return _METHODS[method.lower()]()
+    raise OptionError(f"method={method!r} is not known; there are: {', '.join(map(repr, _METHODS))}, or ADVI(...)")
