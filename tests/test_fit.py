@@ -9,8 +9,8 @@ import pytest
 
 import posterion as po
 from posterion import engine
-from posterion.engine import by_steps
 from posterion.compilation import cache
+from posterion.engine import by_steps
 from posterion.errors import DataError, NonFiniteError, OptionError, UnsupportedModelError
 from posterion.frontends import target_of
 from posterion.target import AbstractRowTarget, AbstractTarget, JointTerms, Layout, RowPlan, Slot, Variable
