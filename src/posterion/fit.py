@@ -19,8 +19,8 @@ from posterion.methods import AbstractMethod
 from posterion.methods.names import method_of
 from posterion.optim.convergence import Rounds
 from posterion.optim.loop import Callback
-from posterion.optim.optimisers import resolve
 from posterion.optim.progress import reporter
+from posterion.options import controls_of, seed_of, whole_number
 from posterion.posterior.posterior import Posterior
 from posterion.posterior.record import Comparison, FitRecord
 from posterion.target import AbstractRowTarget, AbstractTarget, RowPlan
@@ -98,14 +98,14 @@ def fit(
         If the log density is not finite anywhere near the starting point; the message names the variable.
     """
     chosen = method_of(method)
-    optimiser = resolve(obj_optimizer)
-    _check_options(n, batch_size, restarts, stop)
+    controls = controls_of(chosen, n=n, restarts=restarts, stop=stop, callbacks=callbacks, obj_optimizer=obj_optimizer)
+    batch_size = whole_number("batch_size", batch_size)
     target = target_of(model, model_args, model_kwargs)
     if isinstance(target, AbstractRowTarget) and target.block_sizes is not None:
         raise UnsupportedModelError("a loaded posterior cannot be fitted again; fit the model itself")
     values = {**target.data, **_known(target, data)}
     check_data(target.slots, values)
-    seed = int(np.random.SeedSequence().generate_state(1, np.uint32)[0]) if random_seed is None else _seed(random_seed)
+    seed = seed_of(random_seed)
     plan, rows_per_step = _plan(target, values, batch_size, batch_over)
     began = time.perf_counter()
     with cache.stopwatch() as compiling:
@@ -114,16 +114,7 @@ def fit(
             show = reporter(progress=progress)
             try:
                 task = engine.Task(target, values, seed, plan, rows_per_step)
-                fitted = engine.run(
-                    chosen,
-                    task,
-                    n=n,
-                    restarts=restarts,
-                    rule=stop or Rounds(),
-                    callbacks=callbacks,
-                    optimiser=optimiser,
-                    show=show,
-                )
+                fitted = engine.run(chosen, task, controls, show)
             finally:
                 show.close()
     record = FitRecord(
@@ -162,26 +153,6 @@ def _null_elbo(target: AbstractTarget, values: Mapping[str, np.ndarray]) -> floa
             return None  # an outcome without rows (a Gaussian process) has no such baseline
         total += null_elbo(values[observed.slot], observed.kind, target.num_rows[name])
     return total
-
-
-# ---- checks of arguments, before any work
-def _check_options(n: int | None, batch_size: int | None, restarts: int, stop: Rounds | None) -> None:
-    whole = (("n", n), ("batch_size", batch_size), ("restarts", restarts))
-    for name, value in whole:
-        if value is None:
-            continue
-        if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
-            raise OptionError(f"{name} must be a whole number from 1 on, not {value!r}")
-    if n is not None and stop is not None:
-        raise OptionError("n fixes the number of steps and stop decides it: give one of them")
-    if stop is not None and not isinstance(stop, Rounds):
-        raise OptionError(f"stop must be a stop rule such as Rounds(tolerance=0.1), not {stop!r}")
-
-
-def _seed(random_seed: int) -> int:
-    if isinstance(random_seed, bool) or not isinstance(random_seed, int | np.integer) or random_seed < 0:
-        raise OptionError(f"random_seed must be a whole number from 0 on, not {random_seed!r}")
-    return int(random_seed) % 2**63
 
 
 def _known(target: AbstractTarget, data: Mapping[str, Any] | None) -> dict[str, Any]:

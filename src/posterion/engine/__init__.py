@@ -5,8 +5,9 @@ operation of JAX outside a compiled program costs 20 to 50 milliseconds the firs
 same time and kept with the target for its next fit.
 """
 
+from posterion.engine.controls import Controls
 from posterion.engine.fitted import Fitted
 from posterion.engine.run import run
 from posterion.engine.task import Task
 
-__all__ = ["Fitted", "Task", "run"]
+__all__ = ["Controls", "Fitted", "Task", "run"]

@@ -1,6 +1,5 @@
 """A fit by a loop method: its programs, its starts, and their rounds."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import jax
@@ -10,12 +9,13 @@ import optax
 
 from posterion._typing import Array, PyTree
 from posterion.compilation import cache
+from posterion.engine.controls import Controls
 from posterion.engine.fitted import Fitted
 from posterion.engine.task import Task
 from posterion.methods.base import AbstractLoopMethod
 from posterion.methods.starts import pays, whiten
-from posterion.optim.convergence import QUICK_DRAWS, Comparer, Rounds, run_fixed, run_rounds
-from posterion.optim.loop import Callback, Loop, advance, key_data_of
+from posterion.optim.convergence import QUICK_DRAWS, Comparer, run_fixed, run_rounds
+from posterion.optim.loop import Loop, advance, key_data_of
 from posterion.optim.progress import ProgressReporter
 
 _STARTING_SCALE = float(np.exp(-2))
@@ -38,22 +38,15 @@ class LoopFit:
         self._advance = task.program((*name, "advance"), lambda: advance(self._algorithm, task.stream))
         self._evaluate = task.program((*name, "evaluate"), lambda: self._algorithm.evaluate)
 
-    def run(
-        self,
-        n: int | None,
-        restarts: int,
-        rule: Rounds,
-        callbacks: Sequence[Callback],
-        show: ProgressReporter,
-    ) -> Fitted:
+    def run(self, controls: Controls, show: ProgressReporter) -> Fitted:
         """Start, then ``n`` steps or rounds until the rule says stop."""
-        task = self._task
-        loop = Loop(self._algorithm, self._advance, task.stream, show, callbacks)
+        task, n, rule = self._task, controls.n, controls.rule
+        loop = Loop(self._algorithm, self._advance, task.stream, show, controls.callbacks)
         size = task.num_draws(rule.num_draws)
         compare = Comparer(self._algorithm, lambda *what: self._values(*what)[0], task.compare_seed, size)
         initial = task.initial_point()
         self._compile(loop, initial, size)
-        starts = self._starts(initial, restarts)
+        starts = self._starts(initial, controls.restarts)
         if n is None:
             outcome = run_rounds(loop, starts, compare, task.run_seed, rule, self._peak())
         else:
