@@ -27,7 +27,7 @@ from sklearn.model_selection import train_test_split
 from sklearn.preprocessing import scale
 
 import posterion as po
-from posterion import diagnostics, errors, plots
+from posterion import decisions, errors, plots
 
 # %% [markdown]
 # ## Data
@@ -144,15 +144,15 @@ prediction = approx.predict({"ann_input": X_test}, draws=2500)
 probability = prediction.mean["out"]
 correct = np.sum((probability >= 0.5) == Y_test)
 print(f"{correct} of {len(Y_test)} rows right: {correct / len(Y_test):.2%}")
-print(f"log score   {diagnostics.log_score(probability, Y_test):.4f} nats a row")
-print(f"Brier score {diagnostics.brier_score(probability, Y_test):.4f}")
+print(f"log score   {decisions.log_score(probability, Y_test):.4f} nats a row")
+print(f"Brier score {decisions.brier_score(probability, Y_test):.4f}")
 
 # %%
 plots.plot_labels(X_test, Y_test, probability >= 0.5, class_names=classes, input_names=inputs)
 plt.show()
 
 # %%
-plots.plot_reliability(diagnostics.reliability(probability, Y_test), outcome="Cancer")
+plots.plot_reliability(decisions.reliability(probability, Y_test), outcome="Cancer")
 plt.show()
 
 # %% [markdown]

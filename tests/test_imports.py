@@ -23,7 +23,7 @@ PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 BASE = ("_typing", "_optional", "errors", "distributed")
 PUBLIC = "posterion"
 """Stands for what users import: the names of ``posterion.__all__`` and the public modules."""
-PUBLIC_MODULES = ("posterion.diagnostics", "posterion.errors", "posterion.plots")
+PUBLIC_MODULES = ("posterion.decisions", "posterion.diagnostics", "posterion.errors", "posterion.plots")
 
 
 def read_table() -> dict[str, tuple[str, ...]]:
@@ -44,7 +44,7 @@ MAY_IMPORT = read_table()
 # Third-party packages a package may import, where that is part of its meaning; the others may use any that is declared.
 FOREIGN = {
     "families": {"jax", "jaxtyping", "numpy", "numpyro", "optax", "scipy"},
-    "decisions": {"jaxtyping", "numpy", "xarray"},
+    "decisions": {"jaxtyping", "numpy", "scipy", "sklearn", "xarray"},
     "plots": {"jaxtyping", "matplotlib", "numpy", "xarray"},
 }
 

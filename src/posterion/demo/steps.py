@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 import posterion as po
+from posterion.decisions import Reliability, accuracy, brier_score, log_score, reliability
 from posterion.demo.data import Data
-from posterion.diagnostics import Reliability, accuracy, brier_score, log_score, reliability
 from posterion.errors import PosterionError
 
 
@@ -127,7 +127,7 @@ def score(data: Data, probability: np.ndarray) -> HeldOut:
 
 def wilson(successes: int, trials: int) -> tuple[float, float]:
     """Wilson's 95 % interval of a proportion."""
-    from posterion.plots import wilson_interval
+    from posterion.decisions import wilson_interval
 
     low, high = wilson_interval(np.array([successes]), np.array([trials]))
     return float(low[0]), float(high[0])

@@ -12,7 +12,7 @@ from posterion.plots.classes import plot_classes
 from posterion.plots.elbo import plot_elbo
 from posterion.plots.labels import plot_labels
 from posterion.plots.parameters import parameters_size, plot_parameters
-from posterion.plots.reliability import plot_reliability, wilson_interval
+from posterion.plots.reliability import plot_reliability
 from posterion.plots.style import look, new_figure
 from posterion.plots.surface import plot_probability, plot_surface
 from posterion.plots.uncertainty import plot_uncertainty
@@ -29,5 +29,4 @@ __all__ = [
     "plot_reliability",
     "plot_surface",
     "plot_uncertainty",
-    "wilson_interval",
 ]

@@ -10,7 +10,7 @@ from posterion.plots.style import CLASS_COLOURS, FAINT, INK, MUTED, axes_for, lo
 
 @runtime_checkable
 class ReliabilityTable(Protocol):
-    """Per bin of predicted probability, how often it came true, as `posterion.diagnostics.reliability` gives it."""
+    """Per bin of predicted probability, how often it came true, as `posterion.decisions.reliability` gives it."""
 
     @property
     def edges(self) -> np.ndarray:
@@ -32,13 +32,15 @@ class ReliabilityTable(Protocol):
         """How often it came true."""
         ...
 
+    def interval(self, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
+        """Bounds of each frequency."""
+        ...
+
 
 def plot_reliability(
     table: ReliabilityTable, *, title: str | None = None, outcome: str = "the outcome", ax: Axes | None = None
 ) -> Axes:
     """Draw a reliability diagram with 95 % intervals and the number of rows behind every point.
-
-    Intervals are Wilson's for a binomial proportion [1]_, which keep their coverage in bins of few rows.
 
     Parameters
     ----------
@@ -55,14 +57,10 @@ def plot_reliability(
     -------
     matplotlib.axes.Axes
         With the picture.
-
-    References
-    ----------
-    .. [1] Wilson (1927), Probable inference, the law of succession, and statistical inference. JASA 22.
     """
     filled = np.asarray(table.count) > 0
     count, probability, frequency = (np.asarray(x)[filled] for x in (table.count, table.probability, table.frequency))
-    low, high = wilson_interval(frequency * count, count)
+    low, high = (bound[filled] for bound in table.interval())
     with look():
         ax = axes_for(ax, 4.8, 5.6)
         ax.plot([0, 1], [0, 1], color=MUTED, lw=1.0, ls=(0, (4, 3)), label="perfectly calibrated", zorder=1)
@@ -84,21 +82,3 @@ def plot_reliability(
         ax.set_title(f"Expected calibration error {gap:.3f} ({np.sum(count):,} rows)" if title is None else title)
         ax.tick_params(labelbottom=False)
     return ax
-
-
-def wilson_interval(successes: np.ndarray, trials: np.ndarray, *, z: float = 1.96) -> tuple[np.ndarray, np.ndarray]:
-    """Bounds of a proportion's interval: (p + z^2/2n ± z sqrt(p (1 - p)/n + z^2/4n^2)) / (1 + z^2/n).
-
-    Parameters
-    ----------
-    successes, trials
-        Counts; n is the number of trials.
-    z
-        Half the width in standard normal units; 1.96 for 95 %.
-    """
-    proportion = successes / trials
-    scale = 1 + z**2 / trials
-    centre = (proportion + z**2 / (2 * trials)) / scale
-    half = z * np.sqrt(proportion * (1 - proportion) / trials + z**2 / (4 * trials**2)) / scale
-    # At 0 and 1 the bounds are exactly there; rounding must not put the frequency outside its interval.
-    return np.minimum(np.clip(centre - half, 0, 1), proportion), np.maximum(np.clip(centre + half, 0, 1), proportion)
