@@ -9,7 +9,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from posterion.families import MeanField
+    from posterion.families import FullRank, LowRank, MeanField
     from posterion.fit import fit
     from posterion.frontends.log_density import log_density
     from posterion.frontends.stan import stan
@@ -20,10 +20,12 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-__all__ = ["ADVI", "MeanField", "Posterior", "Rounds", "fit", "load", "log_density", "stan"]
+__all__ = ["ADVI", "FullRank", "LowRank", "MeanField", "Posterior", "Rounds", "fit", "load", "log_density", "stan"]
 
 _HOMES = {
     "ADVI": "posterion.methods",
+    "FullRank": "posterion.families",
+    "LowRank": "posterion.families",
     "MeanField": "posterion.families",
     "Posterior": "posterion.posterior.posterior",
     "Rounds": "posterion.optim.convergence",

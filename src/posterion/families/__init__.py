@@ -1,6 +1,8 @@
 """Families of approximating distributions over unconstrained space."""
 
-from posterion.families.base import AbstractFamily
+from posterion.families.base import AbstractFamily, AbstractGaussian
+from posterion.families.full_rank import FullRank
+from posterion.families.low_rank import LowRank
 from posterion.families.mean_field import MeanField
 
-__all__ = ["AbstractFamily", "MeanField"]
+__all__ = ["AbstractFamily", "AbstractGaussian", "FullRank", "LowRank", "MeanField"]

@@ -21,6 +21,14 @@ from posterion.target.layout import Layout
 class AbstractFamily(abc.ABC):
     """A set of distributions over ``z`` indexed by parameters."""
 
+    @property
+    def linear(self) -> bool:
+        """Whether `affine` also takes a lower-triangular matrix: the family holds every linear image of its members.
+
+        The engine then works in coordinates in which the posterior is not even correlated.
+        """
+        return False
+
     @abc.abstractmethod
     def init(
         self, layout: Layout, location: Float[Array, " dim"], key: Key, scale: float | Float[Array, " dim"] = 0.1
@@ -41,11 +49,35 @@ class AbstractFamily(abc.ABC):
 
     @abc.abstractmethod
     def affine(
-        self, layout: Layout, params: PyTree, shift: Float[Array, " dim"], scale: Float[Array, " dim"]
+        self,
+        layout: Layout,
+        params: PyTree,
+        shift: Float[Array, " dim"],
+        scale: Float[Array, " dim"] | Float[Array, "dim dim"],
     ) -> PyTree:
-        """Parameters of the distribution of ``shift + scale * z`` where z ~ q(params); ``scale`` is positive."""
+        """Parameters of the distribution of ``shift + scale * z`` where z ~ q(params).
+
+        ``scale`` is positive; for a `linear` family it may also be a lower-triangular matrix with a positive diagonal.
+        """
 
     def sample(self, layout: Layout, params: PyTree, key: Key, num_draws: int) -> Float[Array, "draws dim"]:
         """``num_draws`` independent draws of ``z``."""
         noise = self.noise(layout, key, num_draws)
         return jax.vmap(lambda one: self.transport(layout, params, one)[0])(noise)
+
+
+@dataclass(frozen=True)
+class AbstractGaussian(AbstractFamily):
+    """A family of normal distributions: mean and covariance are there without drawing."""
+
+    @abc.abstractmethod
+    def mean(self, params: PyTree) -> Float[Array, " dim"]:
+        """Mean of ``z``."""
+
+    @abc.abstractmethod
+    def standard_deviations(self, params: PyTree) -> Float[Array, " dim"]:
+        """Standard deviation of each entry of ``z``."""
+
+    @abc.abstractmethod
+    def covariance(self, params: PyTree) -> Float[Array, "dim dim"]:
+        """Covariance matrix of ``z``; dense, so for the few dimensions in which that is affordable."""

@@ -14,14 +14,14 @@ import jax.numpy as jnp
 from jaxtyping import Float
 
 from posterion._typing import Array, Key
-from posterion.families.base import AbstractFamily
+from posterion.families.base import AbstractGaussian
 from posterion.target.layout import Layout
 
 _LOG_ROOT_TWO_PI = 0.5 * math.log(2 * math.pi)
 
 
 @dataclass(frozen=True)
-class MeanField(AbstractFamily):
+class MeanField(AbstractGaussian):
     """Independent normals, one per entry of ``z``.
 
     References
@@ -59,3 +59,12 @@ class MeanField(AbstractFamily):
     ) -> Float[Array, "2 dim"]:
         location, log_scale = params
         return jnp.stack([shift + scale * location, log_scale + jnp.log(scale)])
+
+    def mean(self, params: Float[Array, "2 dim"]) -> Float[Array, " dim"]:
+        return params[0]
+
+    def standard_deviations(self, params: Float[Array, "2 dim"]) -> Float[Array, " dim"]:
+        return jnp.exp(params[1])
+
+    def covariance(self, params: Float[Array, "2 dim"]) -> Float[Array, "dim dim"]:
+        return jnp.diag(jnp.exp(2 * params[1]))

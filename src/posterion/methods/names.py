@@ -3,11 +3,14 @@
 from collections.abc import Callable
 
 from posterion.errors import OptionError
+from posterion.families import FullRank, LowRank
 from posterion.methods.advi import ADVI
 from posterion.methods.base import AbstractMethod
 
 _METHODS: dict[str, Callable[[], AbstractMethod]] = {
     "advi": ADVI,
+    "fullrank_advi": lambda: ADVI(family=FullRank()),
+    "lowrank_advi": lambda: ADVI(family=LowRank()),
 }
 
 
