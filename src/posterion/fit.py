@@ -11,6 +11,7 @@ import optax
 
 from posterion import engine
 from posterion.compilation import cache
+from posterion.compilation.garbage import uncollected
 from posterion.compilation.precision import choose, is_network
 from posterion.diagnostics.verdict import null_elbo
 from posterion.errors import DataError, OptionError, UnsupportedModelError
@@ -100,7 +101,8 @@ def fit(
     chosen = method_of(method)
     controls = controls_of(chosen, n=n, restarts=restarts, stop=stop, callbacks=callbacks, obj_optimizer=obj_optimizer)
     batch_size = whole_number("batch_size", batch_size)
-    target = target_of(model, model_args, model_kwargs)
+    with uncollected():
+        target = target_of(model, model_args, model_kwargs)
     if isinstance(target, AbstractRowTarget) and target.block_sizes is not None:
         raise UnsupportedModelError("a loaded posterior cannot be fitted again; fit the model itself")
     values = {**target.data, **_known(target, data)}

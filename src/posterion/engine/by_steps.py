@@ -13,7 +13,7 @@ from posterion.engine.controls import Controls
 from posterion.engine.fitted import Fitted
 from posterion.engine.task import Task
 from posterion.methods.base import AbstractLoopMethod
-from posterion.methods.starts import pays, whiten
+from posterion.methods.starts import curvatures, pays, well_scaled, whiten
 from posterion.optim.convergence import QUICK_DRAWS, Comparer, run_fixed, run_rounds
 from posterion.optim.loop import Loop, advance, key_data_of
 from posterion.optim.progress import ProgressReporter
@@ -46,7 +46,7 @@ class LoopFit:
         compare = Comparer(self._algorithm, lambda *what: self._values(*what)[0], task.compare_seed, size)
         initial = task.initial_point()
         self._compile(loop, initial, size)
-        starts = self._starts(initial, controls.restarts)
+        starts = self._starts(initial, controls.restarts, always_whiten=n is None)
         if n is None:
             outcome = run_rounds(loop, starts, compare, task.run_seed, rule, self._peak())
         else:
@@ -88,14 +88,16 @@ class LoopFit:
         dtype = jnp.result_type(float)
         return self._start(key_data_of(seed), location.astype(dtype), shift.astype(dtype), scale.astype(dtype))
 
-    def _starts(self, initial: np.ndarray, restarts: int) -> list[PyTree]:
-        """Random starts near the model's initial point, then the whitened one."""
+    def _starts(self, initial: np.ndarray, restarts: int, *, always_whiten: bool) -> list[PyTree]:
+        """Random starts near the model's initial point, then the whitened one (always, or where scales call for it)."""
         task, dim = self._task, self._layout.size
         zero, one = np.zeros(dim), np.ones(dim)
         seeds = np.random.SeedSequence(task.start_seed).generate_state(restarts + 1, np.uint32)
         locations = [task.finite_start(initial, int(seed)) for seed in seeds[:restarts]]
         starts = [self._state(int(seed), at, zero, one) for seed, at in zip(seeds, locations, strict=False)]
-        if pays(dim) and task.num_rows * dim <= 1e8:
+        if not (pays(dim) and task.num_rows * dim <= 1e8):
+            return starts
+        if always_whiten or not well_scaled(curvatures(task.derivatives, locations[0], task.everything)):
             whitening = whiten(task.derivatives, locations[0], task.everything)
             if whitening is not None:
                 starts.append(self._state(int(seeds[-1]), zero, whitening.shift, whitening.scale))

@@ -22,6 +22,8 @@ _FINAL_DRAWS = 4096
 _EVALUATION_ROWS = 1 << 22
 """Rows times draws that one evaluation of the ELBO may touch, above the least number of draws."""
 _TRIES = 20
+_QUICK_VALUES = 1 << 14
+"""Numbers in the data up to which the few hundred derivatives of the start cost less than compiling them well."""
 
 
 class Task:
@@ -58,8 +60,10 @@ class Task:
         if plan is not None and rows_per_step is not None:
             self.stream = RandomRows(data, dict(plan.axes), plan.num_rows, rows_per_step, rows_seed, take_rows)
         self.followers = plan.observed if plan else ()
-        self.log_joint: LogJoint = log_joint(target, self.followers)
-        self.derivatives = self.program(("derivatives",), lambda: derivatives(self.log_joint))
+        # Inlined: it is traced once for all programs that contain it, and leaves no call in them.
+        self.log_joint: LogJoint = jax.jit(log_joint(target, self.followers), inline=True)
+        quick = sum(value.size for value in values.values()) < _QUICK_VALUES
+        self.derivatives = self.program(("derivatives",), lambda: derivatives(self.log_joint), quick=quick)
 
     @property
     def layout(self) -> Layout:
@@ -71,12 +75,14 @@ class Task:
         """Rows that are cut into batches; one if none are."""
         return self._plan.num_rows if self._plan else 1
 
-    def program(self, name: tuple[Hashable, ...], make: Callable[[], Callable]) -> cache.Program:
+    def program(
+        self, name: tuple[Hashable, ...], make: Callable[[], Callable], *, quick: bool = False
+    ) -> cache.Program:
         """The program of this name for these rows and this precision; made once and kept with the target."""
         key = ("engine", self.followers, self._rows_per_step, bool(jax.config.jax_enable_x64), *name)
         kept = self._target.compiled
         if key not in kept:
-            kept[key] = cache.Program(make())
+            kept[key] = cache.Program(make(), quick=quick)
         return kept[key]
 
     def num_draws(self, wanted: int) -> int:
