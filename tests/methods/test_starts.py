@@ -7,7 +7,7 @@ import pytest
 
 from posterion._typing import Batch
 from posterion.compilation.cache import Program
-from posterion.methods.starts import derivatives, whiten
+from posterion.methods.starts import curvatures, derivatives, well_scaled, whiten
 
 
 @pytest.fixture(autouse=True)
@@ -42,3 +42,19 @@ def test_directions_without_curvature_keep_scale_one():
 def test_gives_up_where_nothing_is_finite():
     program = Program(derivatives(lambda z, batch: jnp.sum(z) * jnp.nan))
     assert whiten(program, np.zeros(2), Batch({})) is None
+
+
+@pytest.mark.parametrize(
+    ("sd", "expected"),
+    [([1.0, 0.1, 5.0], True), ([1.0, 1e-3, 1.0], False), ([1.0, 50.0, 1.0], False)],
+)
+def test_a_start_is_whitened_where_scales_call_for_it(sd, expected):
+    program = Program(derivatives(lambda z, batch: -0.5 * jnp.sum((z / np.array(sd)) ** 2)))
+    curvature = curvatures(program, np.ones(3), Batch({}))
+    np.testing.assert_allclose(curvature, 1 / np.square(sd), rtol=1e-9)
+    assert well_scaled(curvature) == expected
+
+
+def test_saddles_say_nothing_of_scales():
+    assert not well_scaled(np.array([-1.0, np.nan, 1.0]))
+    assert well_scaled(np.array([-1.0, 1.0, 2.0]))

@@ -88,7 +88,7 @@ def well_scaled(curvature: Float[np.ndarray, " dim"]) -> bool:
     does so in most directions. On the tutorial's network the search for a mode takes as long as 2,000 steps.
     """
     usable = curvature[np.isfinite(curvature) & (curvature > 0)]
-    return 2 * usable.size > curvature.size and usable.min() > 1e-2 and usable.max() < 1e3
+    return bool(2 * usable.size > curvature.size and usable.min() > 1e-2 and usable.max() < 1e3)
 
 
 def whiten(program: Callable, initial: Float[np.ndarray, " dim"], batch: Batch) -> Whitening | None:
