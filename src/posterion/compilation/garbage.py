@@ -17,7 +17,7 @@ _was_enabled = False
 
 @contextmanager
 def uncollected() -> Iterator[None]:
-    """Within, Python's cyclic garbage collector does not run by itself; after, it is as it was. Re-entrant, thread-safe.
+    """Within, Python's garbage collector does not run by itself; after, it is as it was. Re-entrant, thread-safe.
 
     Only for work of bounded memory, such as building one program.
     """
