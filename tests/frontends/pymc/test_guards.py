@@ -7,6 +7,8 @@ import pytest
 
 pytest.importorskip("pymc")
 
+from posterion.compilation.minor_axis import batch_minor
+from posterion.frontends import target_of
 from posterion.frontends.pymc import dispatch, guards
 
 # isort: split
@@ -131,3 +133,14 @@ def test_a_network_with_a_bernoulli_outcome_needs_no_guard():
     dispatch.rewrites(fgraph)
     assert num_guarded(fgraph) == 0
     assert any(isinstance(n.op, Elemwise) for n in fgraph.apply_nodes)
+
+
+def test_a_guarded_product_with_whole_numbers_leaks_no_tracer():
+    """Counts are integers: the tangent rule took them from outside, and the batch-minor pass traced them twice."""
+    with pm.Model() as model:
+        log_rate = pm.Normal("log_rate", 0, 1, shape=3)
+        pm.Poisson("k", pm.math.exp(log_rate), observed=[1, 2, 0])
+    target = target_of(model)
+    at, data = jnp.zeros(3), target.as_arrays(target.data)
+    gradient = jax.jit(jax.grad(batch_minor(target.log_density))).lower(at, data).compile()(at, data)
+    np.testing.assert_allclose(gradient, [0.0, 1.0, -1.0], atol=1e-6)  # k - exp(0) - 0

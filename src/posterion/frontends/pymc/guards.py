@@ -99,28 +99,37 @@ def funcify_guarded(op: Guarded, node: Apply, **kwargs) -> Callable:
     function = jax_funcify(op.scalar_op, node=node, **kwargs)
 
     def guarded(*arguments):
-        traced = [isinstance(a, jax.Array) and jnp.issubdtype(a.dtype, jnp.floating) for a in arguments]
-        if not any(traced):
+        # Everything traced is passed through, integers too: a tangent rule that closed over a tracer would leak it into
+        # whatever traces the function again (the batch-minor pass does).
+        is_array = [isinstance(a, jax.Array) for a in arguments]
+        floating = [jnp.issubdtype(a.dtype, jnp.floating) for a in arguments if isinstance(a, jax.Array)]
+        if not any(floating):
             return function(*arguments)
 
-        def of_floats(*floats):
-            given = iter(floats)
-            return function(*(next(given) if t else a for a, t in zip(arguments, traced, strict=True)))
+        def of_arrays(*arrays):
+            given = iter(arrays)
+            return function(*(next(given) if t else a for a, t in zip(arguments, is_array, strict=True)))
 
-        return _with_finite_partials(of_floats)(*(a for a, t in zip(arguments, traced, strict=True) if t))
+        arrays = [a for a in arguments if isinstance(a, jax.Array)]
+        return _with_finite_partials(of_arrays, floating)(*arrays)
 
     return guarded
 
 
-def _with_finite_partials(function: Callable) -> Callable:
+def _with_finite_partials(function: Callable, floating: list[bool]) -> Callable:
     guarded = jax.custom_jvp(function)
 
     @guarded.defjvp
     def tangent_of(primals, tangents):
+        def of_floats(*floats):
+            given = iter(floats)
+            return function(*(next(given) if f else p for p, f in zip(primals, floating, strict=True)))
+
+        floats = tuple(p for p, f in zip(primals, floating, strict=True) if f)
         total = 0.0
-        for k, tangent in enumerate(tangents):
-            along = [jnp.ones_like(p) if i == k else jnp.zeros_like(p) for i, p in enumerate(primals)]
-            _, partial = jax.jvp(function, primals, tuple(along))
+        for k, tangent in enumerate(t for t, f in zip(tangents, floating, strict=True) if f):
+            along = [jnp.ones_like(p) if i == k else jnp.zeros_like(p) for i, p in enumerate(floats)]
+            _, partial = jax.jvp(of_floats, floats, tuple(along))
             total = total + jnp.where(jnp.isfinite(partial), partial, 0.0) * tangent
         return function(*primals), total
 
