@@ -9,24 +9,43 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from posterion.families import FullRank, LowRank, MeanField
+    from posterion.families import FullRank, LowRank, MeanField, Particles, Point
     from posterion.fit import fit
     from posterion.frontends.log_density import log_density
     from posterion.frontends.stan import stan
     from posterion.loading import load
-    from posterion.methods import ADVI
+    from posterion.methods import ADVI, MAP, Laplace
     from posterion.optim.convergence import Rounds
     from posterion.posterior.posterior import Posterior
 
 __version__ = "0.1.0"
 
-__all__ = ["ADVI", "FullRank", "LowRank", "MeanField", "Posterior", "Rounds", "fit", "load", "log_density", "stan"]
+__all__ = [
+    "ADVI",
+    "MAP",
+    "FullRank",
+    "Laplace",
+    "LowRank",
+    "MeanField",
+    "Particles",
+    "Point",
+    "Posterior",
+    "Rounds",
+    "fit",
+    "load",
+    "log_density",
+    "stan",
+]
 
 _HOMES = {
     "ADVI": "posterion.methods",
     "FullRank": "posterion.families",
+    "Laplace": "posterion.methods",
     "LowRank": "posterion.families",
+    "MAP": "posterion.methods",
     "MeanField": "posterion.families",
+    "Particles": "posterion.families",
+    "Point": "posterion.families",
     "Posterior": "posterion.posterior.posterior",
     "Rounds": "posterion.optim.convergence",
     "fit": "posterion.fit",

@@ -27,3 +27,7 @@ class PosteriorFileError(PosterionError, ValueError):
 
 class MissingExtraError(PosterionError, ImportError):
     """An optional package is needed and not installed; the message names the extra."""
+
+
+class DegenerateError(PosterionError, ValueError):
+    """A posterior that does not fall off in some direction, where a method needs that it does; the message names it."""

@@ -135,7 +135,9 @@ def fit(
         num_rows=plan.num_rows if plan else None,
         is_network=target.compiled["is_network"],
         null_elbo=_null_elbo(target, values),
-        notes=target.notes,
+        notes=(*target.notes, *fitted.notes),
+        caveats=fitted.caveats,
+        extras=dict(fitted.extras),
     )
 
     def log_weights() -> np.ndarray:

@@ -16,6 +16,7 @@ References
 
 import math
 import textwrap
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -80,6 +81,8 @@ class Verdict:
         lines += map(_item, self.reasons)
         if self.advice:
             lines += ["What to do:", *map(_item, self.advice)]
+        if not self.num_draws:
+            return "\n".join([*lines, "ELBO and k-hat are not defined: the approximation has no density"])
         numbers = f"ELBO {self.elbo:,.2f} ± {self.elbo_se:.2f} nats"
         if self.null_elbo is not None:
             numbers += f" (without inputs {self.null_elbo:,.2f})"
@@ -101,13 +104,15 @@ def judge(
     steps: int = 0,
     losses: Float[np.ndarray, " steps"] | None = None,
     null_elbo: float | None = None,
+    caveats: Sequence[str] = (),
 ) -> Verdict:
     """Judge an approximation.
 
     Parameters
     ----------
     log_weights
-        log p(z) - log q(z) at fresh independent draws from q, for all rows of the data.
+        log p(z) - log q(z) at fresh independent draws from q, for all rows of the data; empty for an approximation
+        that has no density (a point, particles).
     status
         How the fit ended: "converged", "fixed_steps", "max_steps", "diverged", "non_finite", "interrupted", "callback".
     sentence
@@ -120,15 +125,20 @@ def judge(
         Negative ELBO estimates by step; where the number of steps was fixed they tell whether the fit had settled.
     null_elbo
         From `null_elbo`: the evidence of the best prediction that ignores the inputs.
+    caveats
+        Sentences that speak against the approximation whatever its numbers say: what its method cannot do.
     """
     log_weights = np.asarray(log_weights, np.float64)
     elbo, elbo_se, khat, limit = _numbers(log_weights)
-    against: list[str] = []
+    against: list[str] = list(caveats)
     favour: list[str] = []
     advice: list[str] = []
 
-    if not np.isfinite(elbo):
-        bad = np.mean(~np.isfinite(log_weights)) if log_weights.size else 1.0
+    if not log_weights.size:
+        against.append("its draws have no density: no ELBO and no k-hat can tell how far they are from the posterior")
+        advice.append("compare with a method whose approximation has a density, such as 'advi' or 'laplace'")
+    elif not np.isfinite(elbo):
+        bad = np.mean(~np.isfinite(log_weights))
         against.append(f"the log density is not finite at {bad:.0%} of the approximation's draws")
         advice.append("look at the verdict of a fit with precision='float64', and at priors with bounded support")
     _judge_stop(status, sentence, losses, is_network, against, favour, advice)

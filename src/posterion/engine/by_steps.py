@@ -63,6 +63,7 @@ class LoopFit:
             losses=outcome.losses,
             log_weights=lambda: task.log_weights(lambda *what: self._values(state, *what)[0], family, size),
             comparisons=outcome.comparisons,
+            caveats=self._method.caveats,
         )
 
     def _values(self, state: PyTree, noise: PyTree, count: int) -> tuple[np.ndarray, PyTree]:

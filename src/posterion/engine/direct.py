@@ -8,7 +8,8 @@ import numpy as np
 from posterion._typing import PyTree
 from posterion.engine.fitted import Fitted
 from posterion.engine.task import Task
-from posterion.methods.base import AbstractDirectMethod, Problem
+from posterion.families import AbstractEmpirical
+from posterion.methods.base import AbstractDirectMethod, Problem, Solution
 from posterion.objectives.gradients import sticking_the_landing, values_at_draws
 from posterion.optim.convergence import Status
 from posterion.optim.progress import ProgressReporter
@@ -26,8 +27,10 @@ def run_direct(method: AbstractDirectMethod, task: Task, restarts: int, show: Pr
         layout=task.layout,
         starts=np.stack([task.finite_start(initial, int(seed)) for seed in seeds]),
         seed=task.run_seed,
-        program=lambda name, function: task.program((method, name), lambda: function),
+        program=lambda name, function: task.program(("direct", name), lambda: function),
+        derivatives=task.derivatives,
         report=show.update,
+        is_network=task.is_network,
     )
     found = method.solve(problem)
     params = jax.device_get(found.params)
@@ -43,13 +46,29 @@ def run_direct(method: AbstractDirectMethod, task: Task, restarts: int, show: Pr
             task.program((found.family, "evaluate"), make)(params, noise, task.everything, np.int32(count))
         )
 
+    def log_weights() -> np.ndarray:
+        if found.log_weights is not None:
+            return found.log_weights
+        if isinstance(found.family, AbstractEmpirical):
+            return np.empty(0)  # no density, no ratios
+        return task.log_weights(evaluate, found.family, task.num_draws(_COMPARISON_DRAWS))
+
     return Fitted(
         family=found.family,
         params=params,
-        status=Status.CONVERGED if found.converged else Status.MAX_STEPS,
+        status=_status(found),
         sentence=found.sentence,
         steps=found.evaluations,
         skipped=0,
         losses=found.losses,
-        log_weights=lambda: task.log_weights(evaluate, found.family, task.num_draws(_COMPARISON_DRAWS)),
+        log_weights=log_weights,
+        notes=found.notes,
+        caveats=(*method.caveats, *found.caveats),
+        extras=found.extras,
     )
+
+
+def _status(found: Solution) -> Status:
+    if found.interrupted:
+        return Status.INTERRUPTED
+    return Status.CONVERGED if found.converged else Status.MAX_STEPS

@@ -1,6 +1,6 @@
 """What a fit came to, before it becomes a posterior."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -29,6 +29,10 @@ class Fitted:
         Computes log p - log q at fresh independent draws, which selected nothing.
     comparisons
         One per round.
+    notes, caveats
+        Sentences: what the method did, and what speaks against trusting what it found.
+    extras
+        What else it found, by name.
     """
 
     family: AbstractFamily
@@ -40,3 +44,6 @@ class Fitted:
     losses: Float[np.ndarray, " steps"]
     log_weights: Callable[[], Float[np.ndarray, " draws"]]
     comparisons: list[Comparison] = field(default_factory=list)
+    notes: tuple[str, ...] = ()
+    caveats: tuple[str, ...] = ()
+    extras: Mapping[str, np.ndarray] = field(default_factory=dict)

@@ -71,6 +71,11 @@ class Task:
         return self._target.layout
 
     @property
+    def is_network(self) -> bool:
+        """Whether the model multiplies activations by weights, as found when its precision was chosen."""
+        return bool(self._target.compiled.get("is_network", False))
+
+    @property
     def num_rows(self) -> int:
         """Rows that are cut into batches; one if none are."""
         return self._plan.num_rows if self._plan else 1

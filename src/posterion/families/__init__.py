@@ -1,8 +1,18 @@
 """Families of approximating distributions over unconstrained space."""
 
 from posterion.families.base import AbstractFamily, AbstractGaussian
+from posterion.families.empirical import AbstractEmpirical, Particles, Point
 from posterion.families.full_rank import FullRank
 from posterion.families.low_rank import LowRank
 from posterion.families.mean_field import MeanField
 
-__all__ = ["AbstractFamily", "AbstractGaussian", "FullRank", "LowRank", "MeanField"]
+__all__ = [
+    "AbstractEmpirical",
+    "AbstractFamily",
+    "AbstractGaussian",
+    "FullRank",
+    "LowRank",
+    "MeanField",
+    "Particles",
+    "Point",
+]

@@ -5,11 +5,13 @@ from typing import Any
 
 from posterion.errors import PosteriorFileError
 from posterion.families.base import AbstractFamily
+from posterion.families.empirical import Particles, Point
 from posterion.families.full_rank import FullRank
 from posterion.families.low_rank import LowRank
 from posterion.families.mean_field import MeanField
 
-_FAMILIES: dict[str, type[AbstractFamily]] = {cls.__name__: cls for cls in (FullRank, LowRank, MeanField)}
+_KNOWN = (FullRank, LowRank, MeanField, Particles, Point)
+_FAMILIES: dict[str, type[AbstractFamily]] = {cls.__name__: cls for cls in _KNOWN}
 
 
 def to_plain(family: AbstractFamily) -> dict[str, Any]:

@@ -2,5 +2,16 @@
 
 from posterion.methods.advi import ADVI
 from posterion.methods.base import AbstractDirectMethod, AbstractLoopMethod, AbstractMethod, Problem, Solution
+from posterion.methods.laplace import Laplace
+from posterion.methods.maximum import MAP
 
-__all__ = ["ADVI", "AbstractDirectMethod", "AbstractLoopMethod", "AbstractMethod", "Problem", "Solution"]
+__all__ = [
+    "ADVI",
+    "MAP",
+    "AbstractDirectMethod",
+    "AbstractLoopMethod",
+    "AbstractMethod",
+    "Laplace",
+    "Problem",
+    "Solution",
+]

@@ -7,7 +7,7 @@ of front ends, files or users.
 """
 
 import abc
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,6 +26,14 @@ from posterion.target import Layout
 @dataclass(frozen=True)
 class AbstractMethod(abc.ABC):  # noqa: B024
     """How a member of a family is found. Frozen, hashable, without arrays."""
+
+    @property
+    def caveats(self) -> tuple[str, ...]:
+        """Sentences about what its approximations must not be trusted for, whatever the model; the verdict says them.
+
+        What only some solutions suffer from stands in `Solution.caveats`.
+        """
+        return ()
 
 
 @dataclass(frozen=True)
@@ -75,9 +83,14 @@ class Problem:
     seed
         Of everything random.
     program
-        ``(name, function) -> Program``, compiled once for this target and method and kept for its next fit.
+        ``(name, function) -> Program``, compiled once for this target and kept for its next fit. The name has to
+        determine the function, given the target: all direct methods share the programs.
+    derivatives
+        `starts.derivatives` of the log joint, compiled.
     report
         ``(done, total or None, loss, note)``; tells the user how far it is.
+    is_network
+        Whether the model multiplies activations by weights.
     """
 
     log_joint: LogJoint
@@ -85,8 +98,10 @@ class Problem:
     layout: Layout
     starts: Float[np.ndarray, "starts dim"]
     seed: int
-    program: Callable[[str, Callable], Program]
+    program: Callable[[Hashable, Callable], Program]
+    derivatives: Callable
     report: Callable[[int, int | None, float, str], Any]
+    is_network: bool = False
 
 
 @dataclass(frozen=True)
@@ -105,6 +120,17 @@ class Solution:
         Of the log joint, with or without gradient.
     losses
         Negative objective along the way, in nats, if there is one.
+    interrupted
+        Whether Ctrl-C ended it; what was reached is then the solution.
+    notes
+        Sentences about what was done, for the user.
+    caveats
+        Sentences about what speaks against trusting this solution; the verdict says them.
+    extras
+        What else was found, by name: kept with the posterior and its file.
+    log_weights
+        log p(z) - log q(z) at the draws the solution was made of, where its family has no density of its own; None
+        leaves it to the engine, which looks at fresh draws.
     """
 
     family: AbstractFamily
@@ -113,6 +139,11 @@ class Solution:
     sentence: str
     evaluations: int
     losses: Float[np.ndarray, " steps"] = field(default_factory=lambda: np.empty(0))
+    interrupted: bool = False
+    notes: tuple[str, ...] = ()
+    caveats: tuple[str, ...] = ()
+    extras: Mapping[str, np.ndarray] = field(default_factory=dict)
+    log_weights: Float[np.ndarray, " draws"] | None = None
 
 
 @dataclass(frozen=True)

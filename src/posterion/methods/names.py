@@ -6,11 +6,15 @@ from posterion.errors import OptionError
 from posterion.families import FullRank, LowRank
 from posterion.methods.advi import ADVI
 from posterion.methods.base import AbstractMethod
+from posterion.methods.laplace import Laplace
+from posterion.methods.maximum import MAP
 
 _METHODS: dict[str, Callable[[], AbstractMethod]] = {
     "advi": ADVI,
     "fullrank_advi": lambda: ADVI(family=FullRank()),
     "lowrank_advi": lambda: ADVI(family=LowRank()),
+    "laplace": Laplace,
+    "map": MAP,
 }
 
 

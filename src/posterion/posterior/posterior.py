@@ -94,12 +94,17 @@ class Posterior:
 
     @property
     def elbo(self) -> float:
-        """Evidence lower bound for all rows, in nats, on fresh draws that selected nothing."""
-        return float(np.mean(self.log_weights))
+        """Evidence lower bound for all rows, in nats, on fresh draws that selected nothing.
+
+        NaN for an approximation that has no density: a point, or particles.
+        """
+        return float(np.mean(self.log_weights)) if self.log_weights.size else float("nan")
 
     @property
     def elbo_se(self) -> float:
         """Monte Carlo standard error of `elbo`."""
+        if not self.log_weights.size:
+            return float("nan")
         return float(np.std(self.log_weights, ddof=1) / np.sqrt(self.log_weights.size))
 
     # ---- draws
@@ -181,6 +186,7 @@ class Posterior:
             steps=self.record.steps,
             losses=self.record.losses,
             null_elbo=self.record.null_elbo,
+            caveats=self.record.caveats,
         )
 
     def diagnose(self) -> Verdict:
@@ -217,10 +223,13 @@ class Posterior:
         record, size = self.record, self.layout.size
         variables = len(self.layout.variables)
         rows = "" if record.rows_per_step is None else f", {record.rows_per_step} of {record.num_rows} rows a step"
+        elbo = f"{self.elbo:,.2f} ± {self.elbo_se:.2f} nats on {self.log_weights.size:,} fresh draws"
+        if not self.log_weights.size:
+            elbo = "not defined: the approximation has no density"
         lines = [
             f"Posterior of {size:,} parameters in {variables} variable{'s' * (variables != 1)}, by {record.method}",
             f"  stop     {record.sentence}",
-            f"  ELBO     {self.elbo:,.2f} ± {self.elbo_se:.2f} nats on {self.log_weights.size:,} fresh draws",
+            f"  ELBO     {elbo}",
             f"  verdict  {self._verdict.summary}",
             f"  time     {record.seconds_compiling:.2f} s compiling, {record.seconds_running:.2f} s running"
             f" {record.steps:,} steps{rows}",

@@ -1,5 +1,6 @@
 """The record of a fit: how it was made, why it stopped, what it cost. Plain values, so that it saves as JSON."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -59,11 +60,15 @@ class FitRecord:
     null_elbo
         Evidence in nats of the best prediction that ignores the inputs, where that means something.
     notes
-        What was recognised in the model.
+        What was recognised in the model, and what the method says of what it did.
+    caveats
+        What speaks against trusting the approximation whatever its numbers say, in sentences.
     losses
         Negative ELBO estimates in nats, one per step of the path that was kept.
     comparisons
         One per round of that path.
+    extras
+        What else the method found, by name; each method's page says what.
     """
 
     method: str
@@ -80,8 +85,10 @@ class FitRecord:
     is_network: bool = False
     null_elbo: float | None = None
     notes: tuple[str, ...] = ()
+    caveats: tuple[str, ...] = ()
     losses: Float[np.ndarray, " steps"] = field(default_factory=lambda: np.empty(0), repr=False, compare=False)
     comparisons: tuple[Comparison, ...] = ()
+    extras: Mapping[str, np.ndarray] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def converged(self) -> bool:

@@ -30,8 +30,10 @@ def save(posterior: "Posterior", path: str | PathLike) -> None:
     arrays = {f"params/{k}": np.asarray(leaf) for k, leaf in enumerate(leaves)}
     arrays["log_weights"] = np.asarray(posterior.log_weights)
     arrays["losses"] = np.asarray(posterior.record.losses)
+    arrays |= {f"extras/{name}": np.asarray(value) for name, value in posterior.record.extras.items()}
     functions, target = _functions_of(posterior)
-    record = {f.name: getattr(posterior.record, f.name) for f in dataclasses.fields(FitRecord) if f.name != "losses"}
+    plain = [f.name for f in dataclasses.fields(FitRecord) if f.name not in ("losses", "extras")]
+    record = {name: getattr(posterior.record, name) for name in plain}
     record["comparisons"] = [dataclasses.asdict(c) for c in posterior.record.comparisons]
     description = {"family": to_plain(posterior.family), "record": record, "target": target}
     store.write(path, arrays | functions, description)
@@ -61,8 +63,10 @@ def load(path: str | PathLike, *, bind: Callable[[], AbstractTarget] | None = No
         **{
             **description["record"],
             "notes": tuple(description["record"]["notes"]),
+            "caveats": tuple(description["record"].get("caveats", ())),
             "comparisons": tuple(Comparison(**c) for c in description["record"]["comparisons"]),
             "losses": arrays["losses"],
+            "extras": {name.removeprefix("extras/"): v for name, v in arrays.items() if name.startswith("extras/")},
         }
     )
     if bind is None:

@@ -1,0 +1,235 @@
+r"""A mode of the posterior, to the last digit that means something, or a sentence that says why there is none.
+
+L-BFGS goes most of the way. Up to a thousand dimensions, Newton steps with the whole Hessian finish: they do not mind
+how badly the model is scaled, and their *decrement*,
+
+.. math:: \tfrac12 \nabla f^\top H^{-1} \nabla f,
+
+is what another step would gain, in nats: a test of convergence in a unit that means something. Directions of negative
+curvature are followed downhill, by their absolute value [1]_.
+
+References
+----------
+.. [1] Dauphin et al. (2014), Identifying and attacking the saddle point problem in high-dimensional non-convex
+   optimization. NeurIPS.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+
+from posterion.errors import DegenerateError
+from posterion.methods.base import Problem
+from posterion.methods.starts import one_blas_thread, pays
+from posterion.methods.surface import Surface
+from posterion.target import Layout
+
+_DECREMENT = 1e-9
+"""Nats that another Newton step would gain, below which the mode is found."""
+_DECREMENT_SINGLE = 1e-3
+_NEWTON_STEPS = 100
+_LONGEST_STEP = 10.0
+"""In units of 1 / sqrt(curvature)."""
+
+
+@dataclass(frozen=True)
+class Mode:
+    """Where the log joint is largest, as far as was found.
+
+    Parameters
+    ----------
+    z
+        The point.
+    log_joint
+        There.
+    converged
+        Whether the test of convergence was met.
+    sentence
+        Why the search stopped.
+    hessian
+        Of the negative log joint at ``z``, where it was computed.
+    interrupted
+        Whether Ctrl-C ended the search.
+    """
+
+    z: Float[np.ndarray, " dim"]
+    log_joint: float
+    converged: bool
+    sentence: str
+    hessian: Float[np.ndarray, "dim dim"] | None = None
+    interrupted: bool = False
+
+
+def find_mode(problem: Problem, surface: Surface) -> Mode:
+    """The best mode that the problem's starts lead to.
+
+    Raises
+    ------
+    DegenerateError
+        If there is none because the log joint grows without end, or does not depend on some direction; the message
+        names the variables.
+    """
+    from scipy.optimize import minimize  # a third of a second to import
+
+    newton = pays(surface.size)
+    most = 300 if newton else 20_000
+    best = z = problem.starts[0]
+    lowest, success, interrupted = surface.value(best), False, False
+
+    def told(intermediate_result) -> None:  # noqa: ANN001
+        problem.report(surface.evaluations, None, float(intermediate_result.fun), "Finding the mode")
+
+    try:
+        with one_blas_thread():
+            for start in problem.starts:
+                found = minimize(
+                    surface.value_and_gradient,
+                    start,
+                    jac=True,
+                    method="L-BFGS-B",
+                    callback=told,
+                    options={"maxiter": most, "maxfun": 10 * most, "maxcor": 20},
+                )
+                if np.all(np.isfinite(found.x)) and found.fun < lowest:
+                    best, lowest, success = found.x, float(found.fun), bool(found.success)
+        z = best
+        if newton:
+            return _newton(problem, surface, best)
+    except KeyboardInterrupt:
+        interrupted = True
+    sentence = f"L-BFGS found no better point after {surface.evaluations:,} evaluations"
+    if interrupted:
+        sentence = f"interrupted after {surface.evaluations:,} evaluations; the best point so far is kept"
+    elif not success:
+        sentence = f"L-BFGS had not converged after {surface.evaluations:,} evaluations"
+    return Mode(z, -surface.value(z), success and not interrupted, sentence, None, interrupted)
+
+
+def _newton(problem: Problem, surface: Surface, start: np.ndarray) -> Mode:
+    """Newton steps from ``start``; a KeyboardInterrupt keeps the last point."""
+    tolerance = _DECREMENT if surface.x64 else _DECREMENT_SINGLE
+    z, path = start, [problem.starts[0], start]
+    value, gradient = surface.value_and_gradient(z)
+    hessian, decrement = None, np.inf
+    try:
+        for _ in range(_NEWTON_STEPS):
+            problem.report(surface.evaluations, None, value, "Finding the mode")
+            hessian = surface.hessian(z)
+            curvature = Curvature.of(hessian, surface.flatness)
+            step, decrement = curvature.newton_step(gradient)
+            if decrement < tolerance and not curvature.has_negative:
+                break
+            moved = _line_search(surface, z, value, gradient, step)
+            if moved is None:
+                break
+            z, value, gradient = moved
+            path.append(z)
+    except KeyboardInterrupt:
+        return Mode(z, -value, False, "interrupted; the best point so far is kept", None, True)
+    if hessian is None or not np.all(np.isfinite(hessian)):
+        raise DegenerateError("the second derivatives of the log density are not finite where its search ended")
+    close = 1e-4 if surface.x64 else 0.05  # nats that rounding may leave where no step improves any more
+    if decrement < max(tolerance, close):
+        return Mode(z, -value, True, f"a Newton step would gain {decrement:.1g} nats", hessian)
+    # The last tenth of the way shows where it is going.
+    drift = path[-1] - path[max(0, len(path) - 10)]
+    along = direction_name(problem.layout, drift / np.maximum(np.abs(path[0]), 1.0))
+    raise DegenerateError(
+        f"there is no mode: after {surface.evaluations:,} evaluations the log density ({-value:,.6g}) still grows "
+        f"along {along}. The posterior is improper, or its density has no maximum, as where a hierarchical scale goes "
+        "to zero. Give the variables proper priors, write the hierarchy non-centred, or use a method that does not "
+        "look for a mode ('advi')"
+    )
+
+
+def _line_search(
+    surface: Surface, z: np.ndarray, value: float, gradient: np.ndarray, step: np.ndarray
+) -> tuple[np.ndarray, float, np.ndarray] | None:
+    slope, size = min(float(gradient @ step), 0.0), 1.0
+    for _ in range(40):
+        there = z + size * step
+        new, new_gradient = surface.value_and_gradient(there)
+        if new < value + 1e-4 * size * slope:
+            return there, new, new_gradient
+        size /= 2
+    return None
+
+
+@dataclass(frozen=True)
+class Curvature:
+    """A Hessian taken apart in scaled coordinates, in which its diagonal is one.
+
+    Parameters
+    ----------
+    scale
+        1 / sqrt(|diagonal|): the units of the scaled coordinates.
+    values, vectors
+        Eigenvalues and eigenvectors of ``scale * H * scale``.
+    flatness
+        Eigenvalues closer to zero are rounding.
+    """
+
+    scale: Float[np.ndarray, " dim"]
+    values: Float[np.ndarray, " dim"]
+    vectors: Float[np.ndarray, "dim dim"]
+    flatness: float
+
+    @classmethod
+    def of(cls, hessian: Float[np.ndarray, "dim dim"], flatness: float) -> "Curvature":
+        """Of a symmetric matrix.
+
+        Raises
+        ------
+        DegenerateError
+            If an entry is not finite.
+        """
+        if not np.all(np.isfinite(hessian)):
+            raise DegenerateError("the second derivatives of the log density are not finite at the mode")
+        diagonal = np.abs(np.diag(hessian))
+        scale = np.where(diagonal > 0, 1 / np.sqrt(np.where(diagonal > 0, diagonal, 1.0)), 1.0)
+        values, vectors = np.linalg.eigh(hessian * scale * scale[:, None])
+        return cls(scale, values, vectors, flatness)
+
+    @property
+    def has_negative(self) -> bool:
+        """Whether some direction curves the wrong way, beyond rounding."""
+        return bool(self.values.size and self.values[0] < -self.flatness)
+
+    def newton_step(self, gradient: Float[np.ndarray, " dim"]) -> tuple[Float[np.ndarray, " dim"], float]:
+        """The step downhill, and what it would gain in nats were the surface a paraboloid."""
+        slopes = self.vectors.T @ (self.scale * gradient)
+        steepness = np.maximum(np.abs(self.values), self.flatness)
+        # A slope that is rounding on a direction that is flat is nothing to follow.
+        noise = 1e-13 * np.abs(slopes).max(initial=0.0) + np.finfo(float).tiny
+        flat = (np.abs(self.values) <= self.flatness) & (np.abs(slopes) <= np.maximum(noise, 1e-7))
+        parts = np.where(flat, 0.0, -slopes / steepness)
+        decrement = float(0.5 * np.sum(np.where(flat, 0.0, slopes**2 / steepness)))
+        negative = (self.values < -self.flatness) & (np.abs(parts) < 0.1)
+        parts = np.where(negative, np.where(slopes > 0, -0.1, 0.1), parts)  # off a saddle
+        longest = np.abs(parts).max(initial=0.0)
+        return self.scale * (self.vectors @ (parts * min(1.0, _LONGEST_STEP / max(longest, 1e-300)))), decrement
+
+    def flat_directions(self) -> list[np.ndarray]:
+        """Directions, in scaled coordinates, along which there is no curvature, or one of the wrong sign."""
+        return [self.vectors[:, k] for k in np.flatnonzero(self.values <= self.flatness)]
+
+    def covariance_factor(self) -> Float[np.ndarray, "dim dim"]:
+        """A matrix A with A Aᵀ the inverse Hessian."""
+        return self.scale[:, None] * self.vectors / np.sqrt(self.values)
+
+
+def direction_name(layout: Layout, direction: Float[np.ndarray, " dim"]) -> str:
+    """A direction as a combination of entries of ``z``, the largest ones: ``w[0] - w[1]``."""
+    size = np.abs(direction)
+    if not size.size or size.max() == 0:
+        return "no direction in particular"
+    names, relative = layout.entry_names(), direction / direction[np.argmax(size)]
+    order = [k for k in np.argsort(-size, kind="stable") if abs(relative[k]) >= 0.1]
+    shown = order[:4]
+    text = ""
+    for k in shown:
+        sign = "-" if relative[k] < 0 else "+"
+        factor = "" if abs(abs(relative[k]) - 1) < 0.05 else f"{abs(relative[k]):.2g} "
+        text += f" {sign} {factor}{names[k]}" if text else f"{'-' if sign == '-' else ''}{factor}{names[k]}"
+    return text + (f" and {len(order) - len(shown)} more" if len(order) > len(shown) else "")
