@@ -219,6 +219,11 @@ def test_the_elbo_is_the_closed_form_for_a_gaussian_target():
         ({"obj_optimizer": "sgdd"}, "optax"),
         ({"random_seed": -1}, "random_seed"),
         ({"precision": "float16"}, "float16"),
+        ({"method": "laplace", "n": 100}, "end of its own"),
+        ({"method": "laplace", "stop": po.Rounds()}, "end of its own"),
+        ({"method": "laplace", "callbacks": [print]}, "end of its own"),
+        ({"method": "map", "obj_optimizer": "adam"}, "end of its own"),
+        ({"method": "map", "batch_size": 10}, "all rows at once"),
     ],
 )
 def test_nonsense_is_refused_before_any_work(options, match, monkeypatch):

@@ -16,7 +16,7 @@ from posterion.compilation.precision import choose, is_network
 from posterion.diagnostics.verdict import null_elbo
 from posterion.errors import DataError, OptionError, UnsupportedModelError
 from posterion.frontends import target_of
-from posterion.methods import AbstractMethod
+from posterion.methods import AbstractDirectMethod, AbstractMethod
 from posterion.methods.names import method_of
 from posterion.optim.convergence import Rounds
 from posterion.optim.loop import Callback
@@ -108,7 +108,7 @@ def fit(
     values = {**target.data, **_known(target, data)}
     check_data(target.slots, values)
     seed = seed_of(random_seed)
-    plan, rows_per_step = _plan(target, values, batch_size, batch_over)
+    plan, rows_per_step = _plan(chosen, target, values, batch_size, batch_over)
     began = time.perf_counter()
     with cache.stopwatch() as compiling:
         x64 = _precision(target, values, precision)
@@ -179,8 +179,16 @@ def _known(target: AbstractTarget, data: Mapping[str, Any] | None) -> dict[str, 
 
 
 def _plan(
-    target: AbstractTarget, values: Mapping[str, np.ndarray], batch_size: int | None, over: str | None
+    method: AbstractMethod,
+    target: AbstractTarget,
+    values: Mapping[str, np.ndarray],
+    batch_size: int | None,
+    over: str | None,
 ) -> tuple[RowPlan | None, int | None]:
+    if isinstance(method, AbstractDirectMethod):  # whatever mini-batches the model itself asks for
+        if batch_size is not None:
+            raise OptionError(f"{type(method).__name__} needs all rows at once: leave batch_size out, or use 'advi'")
+        return None, None
     wanted = batch_size
     if wanted is None and isinstance(target, AbstractRowTarget):
         wanted = target.batch_size

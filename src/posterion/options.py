@@ -8,7 +8,7 @@ import optax
 
 from posterion.engine.controls import Controls
 from posterion.errors import OptionError
-from posterion.methods import AbstractMethod
+from posterion.methods import AbstractDirectMethod, AbstractMethod
 from posterion.optim.convergence import Rounds
 from posterion.optim.loop import Callback
 from posterion.optim.optimisers import resolve
@@ -30,6 +30,13 @@ def controls_of(
     OptionError
         For a value outside what it can mean, or a combination that means nothing; the message says what to do.
     """
+    if isinstance(method, AbstractDirectMethod):
+        given = {"n": n, "stop": stop, "callbacks": callbacks or None, "obj_optimizer": obj_optimizer}
+        for name, value in given.items():
+            if value is not None:
+                raise OptionError(
+                    f"{name} is for methods of steps, such as 'advi'; {type(method).__name__} has an end of its own"
+                )
     n, restarts = whole_number("n", n), whole_number("restarts", restarts)
     assert restarts is not None  # only None gives None  # noqa: S101
     if n is not None and stop is not None:
