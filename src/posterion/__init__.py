@@ -12,6 +12,14 @@ if TYPE_CHECKING:
     from posterion.families import FullRank, LowRank, MeanField, Particles, Point
     from posterion.fit import fit
     from posterion.frontends.log_density import log_density
+    from posterion.frontends.network import (
+        FanInPrior,
+        HorseshoePrior,
+        InformedPrior,
+        LearnedScalePrior,
+        Likelihood,
+        network,
+    )
     from posterion.frontends.stan import stan
     from posterion.loading import load
     from posterion.methods import ADVI, MAP, Laplace
@@ -22,10 +30,15 @@ __version__ = "0.1.0"
 
 __all__ = [
     "ADVI",
-    "MAP",
+    "FanInPrior",
     "FullRank",
+    "HorseshoePrior",
+    "InformedPrior",
     "Laplace",
+    "LearnedScalePrior",
+    "Likelihood",
     "LowRank",
+    "MAP",
     "MeanField",
     "Particles",
     "Point",
@@ -34,13 +47,19 @@ __all__ = [
     "fit",
     "load",
     "log_density",
+    "network",
     "stan",
 ]
 
 _HOMES = {
     "ADVI": "posterion.methods",
+    "FanInPrior": "posterion.frontends.network",
     "FullRank": "posterion.families",
+    "HorseshoePrior": "posterion.frontends.network",
+    "InformedPrior": "posterion.frontends.network",
     "Laplace": "posterion.methods",
+    "LearnedScalePrior": "posterion.frontends.network",
+    "Likelihood": "posterion.frontends.network",
     "LowRank": "posterion.families",
     "MAP": "posterion.methods",
     "MeanField": "posterion.families",
@@ -51,6 +70,7 @@ _HOMES = {
     "fit": "posterion.fit",
     "load": "posterion.loading",
     "log_density": "posterion.frontends.log_density",
+    "network": "posterion.frontends.network",
     "stan": "posterion.frontends.stan",
 }
 

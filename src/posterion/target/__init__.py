@@ -1,6 +1,7 @@
 """Targets: unnormalised posteriors over named variables in unconstrained space, with their data slots."""
 
 from posterion.target.layout import Layout, Variable
+from posterion.target.network import AbstractNetworkTarget
 from posterion.target.target import (
     AbstractRowTarget,
     AbstractTarget,
@@ -12,6 +13,7 @@ from posterion.target.target import (
 )
 
 __all__ = [
+    "AbstractNetworkTarget",
     "AbstractRowTarget",
     "AbstractTarget",
     "JointTerms",
