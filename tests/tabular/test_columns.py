@@ -1,0 +1,109 @@
+"""What columns are taken for, and new rows held against them."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from posterion.errors import DataError
+from posterion.tabular.columns import Schema, check_rows, infer_schema
+
+N = 60
+FRAME = pd.DataFrame(
+    {
+        "patient": np.arange(1001, 1001 + N),
+        "age": np.linspace(20, 80, N).round(),
+        "marker": np.random.default_rng(0).normal(size=N),
+        "sex": ["female", "male"] * (N // 2),
+        "smoker": ["yes", "no", None] * (N // 3),
+        "treated": [True, False] * (N // 2),
+        "visit": pd.date_range("2020-01-01", periods=N, freq="7D").astype(str),
+        "remark": [f"came in at {k} with a cough" for k in range(N)],
+        "clinic": ["Ward 7"] * N,
+        "empty": [None] * N,
+    }
+)
+
+
+def test_kinds_and_what_is_left_out():
+    schema = infer_schema(FRAME, leave_out=["treated"])
+    kinds = {column.name: column.kind for column in schema.columns}
+    assert kinds == {"age": "number", "marker": "number", "sex": "category", "smoker": "boolean", "visit": "date"}
+    assert {name: reason.split(":")[0] for name, reason in schema.dropped} == {
+        "patient": "numbers the rows (an identifier)",
+        "remark": "is different in nearly every row (an identifier or free text)",
+        "clinic": "is constant ('Ward 7' in every row)",
+        "empty": "has no values",
+    }
+    age = schema.columns[0]
+    assert (age.low, age.high, age.whole, age.missing) == (20.0, 80.0, True, 0)
+    assert schema.columns[3].missing == N // 3
+
+
+def test_schema_survives_json():
+    import json
+
+    schema = infer_schema(FRAME)
+    plain = json.loads(json.dumps(schema.to_plain()))
+    again = Schema.from_plain(plain)
+    assert [c for c in again.columns if c.kind == "number"] == [c for c in schema.columns if c.kind == "number"]
+    assert again.dropped == schema.dropped
+    assert again.names == schema.names
+
+
+def test_a_table_without_a_usable_column_is_refused():
+    with pytest.raises(DataError, match="'a' is constant"):
+        infer_schema(pd.DataFrame({"a": [1, 1, 1]}))
+
+
+def test_infinite_numbers_are_counted():
+    with pytest.raises(DataError, match="'x' has 2 infinite values"):
+        infer_schema(pd.DataFrame({"x": [1.0, np.inf, -np.inf]}))
+
+
+def test_rows_that_fit_come_out_as_numbers_and_labels():
+    schema = infer_schema(FRAME)
+    new = pd.DataFrame(
+        {
+            "smoker": ["TRUE", "0"],
+            "sex": [" male ", None],
+            "age": ["41", np.nan],
+            "marker": [0, 1],
+            "visit": ["2021-01-01", None],
+            "treated": [1, 0],
+        }
+    )
+    checked = check_rows(new, schema).frame
+    assert checked.columns.tolist() == schema.names
+    assert checked["sex"].tolist() == ["male", None]
+    np.testing.assert_array_equal(checked["age"], [41.0, np.nan])
+    np.testing.assert_array_equal(checked["smoker"], [1.0, 0.0])
+    np.testing.assert_allclose(checked["visit"].iloc[0], 51.0, atol=0.01)
+
+
+def test_new_labels_and_far_values_are_noted():
+    schema = infer_schema(FRAME)
+    new = FRAME.iloc[:2].assign(sex=["divers", "male"], age=[20, 900])
+    notes = " ".join(check_rows(new, schema).notes)
+    assert "labels that training did not: 'divers'" in notes
+    assert "'age' has 1 values far outside" in notes
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"age": ["old", 30]}, "column 'age', row 1: found 'old', expected a number"),
+        ({"smoker": ["yes", "sometimes"]}, "column 'smoker', row 2: found 'sometimes', expected a boolean"),
+        ({"visit": ["2020-01-01", "soon"]}, "column 'visit', row 2: found 'soon', expected a date"),
+        ({"marker": [0.0, np.inf]}, "column 'marker', row 2"),
+    ],
+)
+def test_cells_that_do_not_fit_are_named(change, message):
+    schema = infer_schema(FRAME)
+    with pytest.raises(DataError, match=message):
+        check_rows(FRAME.iloc[:2].assign(**change), schema)
+
+
+def test_absent_columns_are_named():
+    schema = infer_schema(FRAME)
+    with pytest.raises(DataError, match=r"lack the columns \['marker'\]"):
+        check_rows(FRAME.drop(columns="marker"), schema)
