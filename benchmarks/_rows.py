@@ -7,13 +7,13 @@ import math
 import os
 import platform
 import subprocess
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 PACKAGES = ("posterion", "jax", "jaxlib", "numpy", "scipy", "pymc", "pytensor", "numba", "numpyro", "scikit-learn")
-COLUMNS = ("pymc", "numpyro", "posterion")
-HEADINGS = ("PyMC", "NumPyro", "Posterion")
+HEADINGS = {"pymc": "PyMC", "numpyro": "NumPyro", "posterion": "Posterion"}
+"""Columns of the notebook's table; other benchmarks pass their own."""
 
 
 @dataclass(frozen=True)
@@ -164,14 +164,14 @@ def write(path: Path, records: Sequence[dict]) -> None:
 
 
 # ---- table
-def table(records: Iterable[dict]) -> str:
-    """The rows as one Markdown table."""
+def table(records: Iterable[dict], headings: Mapping[str, str] = HEADINGS) -> str:
+    """The rows as one Markdown table; ``headings`` names the columns by the keys of the cells."""
     lines = [
-        f"| | figure | {' | '.join(HEADINGS)} | target |",
-        f"|---|---|{'---|' * len(HEADINGS)}---|",
+        f"| | figure | {' | '.join(headings.values())} | target |",
+        f"|---|---|{'---|' * len(headings)}---|",
     ]
     for record in records:
-        cells = [record["cells"].get(column, "") for column in COLUMNS]
+        cells = [record["cells"].get(column, "") for column in headings]
         targets = "<br>".join(check["text"] for check in record["checks"])
         lines.append(f"| {record['row']} | {record['title']} | {' | '.join(cells)} | {targets} |")
     return "\n".join(lines)
@@ -196,10 +196,10 @@ def provenance(records: Sequence[dict]) -> str:
 BEGIN, END = "<!-- table: begin -->", "<!-- table: end -->"
 
 
-def update_page(page: Path, records: Sequence[dict]) -> None:
+def update_page(page: Path, records: Sequence[dict], headings: Mapping[str, str] = HEADINGS) -> None:
     """Replace what stands between the page's two marks."""
     before, begin, rest = page.read_text().partition(BEGIN)
     _, end, after = rest.partition(END)
     if not (begin and end):
         raise ValueError(f"{page} has no {BEGIN} ... {END} to fill in")
-    page.write_text(f"{before}{BEGIN}\n\n{table(records)}\n\n{provenance(records)}\n{END}{after}")
+    page.write_text(f"{before}{BEGIN}\n\n{table(records, headings)}\n\n{provenance(records)}\n{END}{after}")

@@ -45,7 +45,9 @@ def main() -> int:
         print(_rows.table(records), _rows.provenance(records), sep="\n\n")
         return 0
     circumstances = _rows.circumstances(quick=options.quick)
-    session, records, failed = Session(QUICK if options.quick else Size()), [], 0
+    session, failed = Session(QUICK if options.quick else Size()), 0
+    path = options.json or (None if options.quick else RESULTS)
+    records = [] if path is None else [r for r in _rows.read(path) if r["quick"] == options.quick]
     for number in options.rows:
         begin = time.perf_counter()
         try:
@@ -54,15 +56,13 @@ def main() -> int:
             failed += 1
             print(f"row {number} failed: {type(error).__name__}: {error}", file=sys.stderr)
             continue
-        records += [row.as_record(circumstances) for row in rows]
+        records = _rows.merge(records, [row.as_record(circumstances) for row in rows])
+        if path is not None:  # at once: a run that is cut off keeps what it has measured
+            _rows.write(path, records)
+        if not options.quick:
+            _rows.update_page(options.page or PAGE, records)
         print(f"row {number} took {time.perf_counter() - begin:.0f} s", file=sys.stderr, flush=True)
-    path = options.json or (None if options.quick else RESULTS)
-    if path is not None:
-        records = _rows.merge([r for r in _rows.read(path) if r["quick"] == options.quick], records)
-        _rows.write(path, records)
     print(_rows.table(records), _rows.provenance(records), sep="\n\n")
-    if not options.quick:
-        _rows.update_page(options.page or PAGE, records)
     return 1 if failed else 0
 
 
