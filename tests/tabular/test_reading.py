@@ -89,6 +89,10 @@ def test_no_content_brings_down_the_reader(content):
         file.write(content)
         file.flush()
         try:
-            assert len(read_table(file.name)) > 0
+            rows = len(read_table(file.name))
         except DataError as error:
-            assert file.name in str(error)
+            refusal = str(error)
+        else:
+            refusal = None
+            assert rows > 0
+        assert refusal is None or file.name in refusal

@@ -91,8 +91,8 @@ def read_target(frame: "pd.DataFrame", name: str, task: str = "auto") -> Target:
         raise DataError(f"the target {name!r} is {labels[0]!r} in every row: there is nothing to predict")
     if len(counts) > _MOST_CLASSES:
         raise DataError(
-            f"the target {name!r} has {len(counts):,} labels; at most {_MOST_CLASSES} can be predicted. If it is a number, "
-            "use --task regression"
+            f"the target {name!r} has {len(counts):,} labels; at most {_MOST_CLASSES} can be predicted. If it is a "
+            "number, use --task regression"
         )
     return Target(name, "classification", labels, known, why)
 
