@@ -219,7 +219,7 @@ def _feather_parts(name: str, rows: int) -> Iterator["pd.DataFrame"]:
 
 
 def _excel_parts(name: str, rows: int) -> Iterator["pd.DataFrame"]:
-    import_optional("openpyxl", "cli", "Reading Excel files")
+    import_optional("openpyxl", "tables", "Reading Excel files")
     import zipfile
 
     import pandas as pd
