@@ -7,15 +7,17 @@ import pytest
 import xarray as xr
 from matplotlib.colors import to_rgba
 
-from posterion.decisions import reliability, wilson_interval
+from posterion.decisions import coverage, referral_curve, reliability, wilson_interval
 from posterion.plots import (
     new_figure,
     parameters_size,
     plot_classes,
+    plot_coverage,
     plot_elbo,
     plot_labels,
     plot_parameters,
     plot_probability,
+    plot_referral,
     plot_reliability,
     plot_surface,
     plot_uncertainty,
@@ -217,6 +219,28 @@ def test_reliability_leaves_empty_bins_out():
     table = reliability(np.array([0.05, 0.06, 0.95]), np.array([0, 0, 1]))
     ax = plot_reliability(table, ax=axes(5, 6))
     assert len(next(c for c in ax.collections if len(c.get_offsets()) == 2).get_offsets()) == 2
+
+
+def test_referral_shows_every_uncertainty_and_the_unavoidable():
+    rng = np.random.default_rng(0)
+    doubt = rng.uniform(0, 0.5, 400)
+    wrong = (rng.uniform(size=400) < doubt).astype(float)
+    curve = referral_curve(wrong, {"doubt": doubt, "noise": rng.uniform(size=400)})
+    ax = plot_referral(curve, loss="error rate", ax=axes(5, 4))
+    drawn = {line.get_label().partition(" (")[0]: line for line in ax.lines}
+    shown = curve.isel(referred=slice(0, 381))
+    np.testing.assert_allclose(drawn["doubt"].get_ydata(), shown.loss.sel(uncertainty="doubt"))
+    np.testing.assert_allclose(drawn["noise"].get_xdata(), 100 * shown.referred)
+    assert drawn["doubt"].get_linestyle() != drawn["noise"].get_linestyle()
+    assert ax.get_title(loc="left") == "Least loss under doubt" and ax.get_ylabel() == "error rate"
+
+
+def test_coverage_shows_levels_with_their_intervals():
+    table = coverage(np.random.default_rng(0).uniform(0.2, 0.8, 200), levels=[0.3, 0.5, 0.9])
+    ax = plot_coverage(table, ax=axes(5, 4))
+    points = next(c for c in ax.collections if len(c.get_offsets()) == 3)
+    np.testing.assert_allclose(points.get_offsets(), np.column_stack([table.level, table.covered]))
+    assert "of 200 rows" in ax.get_title(loc="left")
 
 
 # ---- parameters

@@ -72,7 +72,8 @@ def fit_temperature(held_out_probabilities: Any, held_out_outcomes: Any) -> Temp
     if slope(low) <= 0 or slope(high) >= 0:
         which = "no better than chance" if slope(low) <= 0 else "all right, so that no boldness is too bold"
         raise DataError(f"no temperature is best: on these {len(y)} rows the predictions are {which}; use more rows")
-    return Temperature(1.0 / float(brentq(slope, low, high, xtol=1e-10)))
+    root: Any = brentq(slope, low, high, xtol=1e-10)
+    return Temperature(1.0 / float(root))
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,6 +12,7 @@ from posterion.plots.classes import plot_classes
 from posterion.plots.elbo import plot_elbo
 from posterion.plots.labels import plot_labels
 from posterion.plots.parameters import parameters_size, plot_parameters
+from posterion.plots.referral import plot_coverage, plot_referral
 from posterion.plots.reliability import plot_reliability
 from posterion.plots.style import look, new_figure
 from posterion.plots.surface import plot_probability, plot_surface
@@ -22,10 +23,12 @@ __all__ = [
     "new_figure",
     "parameters_size",
     "plot_classes",
+    "plot_coverage",
     "plot_elbo",
     "plot_labels",
     "plot_parameters",
     "plot_probability",
+    "plot_referral",
     "plot_reliability",
     "plot_surface",
     "plot_uncertainty",
