@@ -11,7 +11,19 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-PACKAGES = ("posterion", "jax", "jaxlib", "numpy", "scipy", "pymc", "pytensor", "numba", "numpyro", "scikit-learn")
+PACKAGES = (
+    "posterion",
+    "jax",
+    "jaxlib",
+    "numpy",
+    "scipy",
+    "pymc",
+    "pymc-extras",
+    "pytensor",
+    "numba",
+    "numpyro",
+    "scikit-learn",
+)
 HEADINGS = {"pymc": "PyMC", "numpyro": "NumPyro", "posterion": "Posterion"}
 """Columns of the notebook's table; other benchmarks pass their own."""
 
@@ -197,9 +209,14 @@ BEGIN, END = "<!-- table: begin -->", "<!-- table: end -->"
 
 
 def update_page(page: Path, records: Sequence[dict], headings: Mapping[str, str] = HEADINGS) -> None:
+    """Write table and provenance of the records between the page's two marks."""
+    fill(page, f"{table(records, headings)}\n\n{provenance(records)}")
+
+
+def fill(page: Path, text: str) -> None:
     """Replace what stands between the page's two marks."""
     before, begin, rest = page.read_text().partition(BEGIN)
     _, end, after = rest.partition(END)
     if not (begin and end):
         raise ValueError(f"{page} has no {BEGIN} ... {END} to fill in")
-    page.write_text(f"{before}{BEGIN}\n\n{table(records, headings)}\n\n{provenance(records)}\n{END}{after}")
+    page.write_text(f"{before}{BEGIN}\n\n{text}\n{END}{after}")

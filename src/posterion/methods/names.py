@@ -9,7 +9,7 @@ from posterion.methods.base import AbstractMethod
 from posterion.methods.laplace import Laplace
 from posterion.methods.maximum import MAP
 
-_METHODS: dict[str, Callable[[], AbstractMethod]] = {
+METHODS: dict[str, Callable[[], AbstractMethod]] = {
     "advi": ADVI,
     "fullrank_advi": lambda: ADVI(family=FullRank()),
     "lowrank_advi": lambda: ADVI(family=LowRank()),
@@ -28,6 +28,6 @@ def method_of(method: str | AbstractMethod) -> AbstractMethod:
     """
     if isinstance(method, AbstractMethod):
         return method
-    if isinstance(method, str) and method.lower() in _METHODS:
-        return _METHODS[method.lower()]()
-    raise OptionError(f"method={method!r} is not known; there are: {', '.join(map(repr, _METHODS))}, or ADVI(...)")
+    if isinstance(method, str) and method.lower() in METHODS:
+        return METHODS[method.lower()]()
+    raise OptionError(f"method={method!r} is not known; there are: {', '.join(map(repr, METHODS))}, or ADVI(...)")
