@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     )
     from posterion.frontends.stan import stan
     from posterion.loading import load
-    from posterion.methods import ADVI, MAP, Laplace
+    from posterion.methods import ADVI, MAP, Laplace, LinearisedLaplace
     from posterion.optim.convergence import Rounds
     from posterion.posterior.posterior import Posterior
 
@@ -37,6 +37,7 @@ __all__ = [
     "Laplace",
     "LearnedScalePrior",
     "Likelihood",
+    "LinearisedLaplace",
     "LowRank",
     "MAP",
     "MeanField",
@@ -60,6 +61,7 @@ _HOMES = {
     "Laplace": "posterion.methods",
     "LearnedScalePrior": "posterion.frontends.network",
     "Likelihood": "posterion.frontends.network",
+    "LinearisedLaplace": "posterion.methods",
     "LowRank": "posterion.families",
     "MAP": "posterion.methods",
     "MeanField": "posterion.families",

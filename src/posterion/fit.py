@@ -144,7 +144,7 @@ def fit(
         with jax.enable_x64(x64):
             return fitted.log_weights()
 
-    return Posterior(target, fitted.family, fitted.params, record, log_weights, data=values)
+    return Posterior(fitted.target or target, fitted.family, fitted.params, record, log_weights, data=values)
 
 
 def _null_elbo(target: AbstractTarget, values: Mapping[str, np.ndarray]) -> float | None:

@@ -31,19 +31,21 @@ def run_direct(method: AbstractDirectMethod, task: Task, restarts: int, show: Pr
         derivatives=task.derivatives,
         report=show.update,
         is_network=task.is_network,
+        target=task.target,
     )
     found = method.solve(problem)
+    approximated = task if found.target is None else task.of(found.target)
     params = jax.device_get(found.params)
 
     def make() -> Callable:
-        integrand = sticking_the_landing(task.log_joint, found.family, task.layout)
+        integrand = sticking_the_landing(approximated.log_joint, found.family, approximated.layout)
         return lambda params, noise, batch, count: values_at_draws(
             lambda one: integrand(params, one, batch), noise, count
         )
 
     def evaluate(noise: PyTree, count: int) -> np.ndarray:
         return np.asarray(
-            task.program((found.family, "evaluate"), make)(params, noise, task.everything, np.int32(count))
+            approximated.program((found.family, "evaluate"), make)(params, noise, task.everything, np.int32(count))
         )
 
     def log_weights() -> np.ndarray:
@@ -51,7 +53,7 @@ def run_direct(method: AbstractDirectMethod, task: Task, restarts: int, show: Pr
             return found.log_weights
         if isinstance(found.family, AbstractEmpirical):
             return np.empty(0)  # no density, no ratios
-        return task.log_weights(evaluate, found.family, task.num_draws(_COMPARISON_DRAWS))
+        return approximated.log_weights(evaluate, found.family, task.num_draws(_COMPARISON_DRAWS))
 
     return Fitted(
         family=found.family,
@@ -65,6 +67,7 @@ def run_direct(method: AbstractDirectMethod, task: Task, restarts: int, show: Pr
         notes=found.notes,
         caveats=(*method.caveats, *found.caveats),
         extras=found.extras,
+        target=found.target,
     )
 
 

@@ -9,6 +9,7 @@ from jaxtyping import Float
 from posterion._typing import PyTree
 from posterion.families import AbstractFamily
 from posterion.optim.convergence import Comparison, Status
+from posterion.target import AbstractTarget
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,8 @@ class Fitted:
         Sentences: what the method did, and what speaks against trusting what it found.
     extras
         What else it found, by name.
+    target
+        What was approximated, if that is not what was given.
     """
 
     family: AbstractFamily
@@ -47,3 +50,4 @@ class Fitted:
     notes: tuple[str, ...] = ()
     caveats: tuple[str, ...] = ()
     extras: Mapping[str, np.ndarray] = field(default_factory=dict)
+    target: AbstractTarget | None = None

@@ -1,5 +1,6 @@
 """The target on the device, its starting points, and its compiled programs."""
 
+import copy
 from collections.abc import Callable, Hashable, Mapping
 
 import jax
@@ -64,6 +65,18 @@ class Task:
         self.log_joint: LogJoint = jax.jit(log_joint(target, self.followers), inline=True)
         quick = sum(value.size for value in values.values()) < _QUICK_VALUES
         self.derivatives = self.program(("derivatives",), lambda: derivatives(self.log_joint), quick=quick)
+
+    @property
+    def target(self) -> AbstractTarget:
+        """What is approximated."""
+        return self._target
+
+    def of(self, target: AbstractTarget) -> "Task":
+        """The same data and seeds for another target of the same inputs: one that a method has made of this one's."""
+        other = copy.copy(self)
+        other._target = target
+        other.log_joint = jax.jit(log_joint(target, self.followers), inline=True)
+        return other
 
     @property
     def layout(self) -> Layout:

@@ -3,6 +3,7 @@
 from posterion.methods.advi import ADVI
 from posterion.methods.base import AbstractDirectMethod, AbstractLoopMethod, AbstractMethod, Problem, Solution
 from posterion.methods.laplace import Laplace
+from posterion.methods.linearised import LinearisedLaplace
 from posterion.methods.maximum import MAP
 
 __all__ = [
@@ -12,6 +13,7 @@ __all__ = [
     "AbstractLoopMethod",
     "AbstractMethod",
     "Laplace",
+    "LinearisedLaplace",
     "Problem",
     "Solution",
 ]

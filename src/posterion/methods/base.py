@@ -20,7 +20,7 @@ from posterion.compilation.cache import Program
 from posterion.families import AbstractFamily
 from posterion.objectives.bounds import LogJoint
 from posterion.optim.algorithm import Algorithm
-from posterion.target import Layout
+from posterion.target import AbstractTarget, Layout
 
 
 @dataclass(frozen=True)
@@ -91,6 +91,8 @@ class Problem:
         ``(done, total or None, loss, note)``; tells the user how far it is.
     is_network
         Whether the model multiplies activations by weights.
+    target
+        What the log joint is of, for methods that need more of it.
     """
 
     log_joint: LogJoint
@@ -102,6 +104,7 @@ class Problem:
     derivatives: Callable
     report: Callable[[int, int | None, float, str], Any]
     is_network: bool = False
+    target: AbstractTarget | None = None
 
 
 @dataclass(frozen=True)
@@ -131,6 +134,9 @@ class Solution:
     log_weights
         log p(z) - log q(z) at the draws the solution was made of, where its family has no density of its own; None
         leaves it to the engine, which looks at fresh draws.
+    target
+        What was approximated, where that is another target than was given (a network's tangent): predictions are then
+        its predictions.
     """
 
     family: AbstractFamily
@@ -144,6 +150,7 @@ class Solution:
     caveats: tuple[str, ...] = ()
     extras: Mapping[str, np.ndarray] = field(default_factory=dict)
     log_weights: Float[np.ndarray, " draws"] | None = None
+    target: AbstractTarget | None = None
 
 
 @dataclass(frozen=True)

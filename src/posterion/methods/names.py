@@ -7,6 +7,7 @@ from posterion.families import FullRank, LowRank
 from posterion.methods.advi import ADVI
 from posterion.methods.base import AbstractMethod
 from posterion.methods.laplace import Laplace
+from posterion.methods.linearised import LinearisedLaplace
 from posterion.methods.maximum import MAP
 
 METHODS: dict[str, Callable[[], AbstractMethod]] = {
@@ -15,6 +16,7 @@ METHODS: dict[str, Callable[[], AbstractMethod]] = {
     "lowrank_advi": lambda: ADVI(family=LowRank()),
     "laplace": Laplace,
     "map": MAP,
+    "linearised_laplace": LinearisedLaplace,
 }
 
 

@@ -18,7 +18,8 @@ from posterion.posterior.density import KIND, LoadedDensity, export_density
 from posterion.posterior.export import export_target
 from posterion.posterior.exported import LoadedTarget
 from posterion.posterior.record import Comparison, FitRecord
-from posterion.target import AbstractRowTarget, AbstractTarget, Layout
+from posterion.target import AbstractNetworkTarget, AbstractRowTarget, AbstractTarget, Layout
+from posterion.target.linearised import LinearisedTarget
 
 if TYPE_CHECKING:
     from posterion.posterior.posterior import Posterior
@@ -36,6 +37,8 @@ def save(posterior: "Posterior", path: str | PathLike) -> None:
     record = {name: getattr(posterior.record, name) for name in plain}
     record["comparisons"] = [dataclasses.asdict(c) for c in posterior.record.comparisons]
     description = {"family": to_plain(posterior.family), "record": record, "target": target}
+    if isinstance(posterior.target, LinearisedTarget):  # to bind it to the network again
+        target["linearised"] = {"mode": posterior.target.mode.tolist(), "free": list(posterior.target.free)}
     store.write(path, arrays | functions, description)
 
 
@@ -76,6 +79,11 @@ def load(path: str | PathLike, *, bind: Callable[[], AbstractTarget] | None = No
         data = None
     else:
         target = bind()
+        tangent = description["target"].get("linearised")
+        if tangent is not None and isinstance(target, AbstractNetworkTarget):
+            if len(tangent["mode"]) != target.layout.size:
+                raise PosteriorFileError(f"{path} is the posterior of another network, with other weights")
+            target = LinearisedTarget(target, np.asarray(tangent["mode"]), tuple(tangent["free"]))
         data = dict(target.data)
         _check_same_variables(target.layout, description["target"], path)
     params = _params(family, target.layout, arrays, x64=record.x64)
