@@ -20,7 +20,7 @@ ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "src"
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
-BASE = ("_typing", "_optional", "errors", "distributed")
+BASE = ("_typing", "_optional", "_files", "errors", "distributed")
 PUBLIC = "posterion"
 """Stands for what users import: the names of ``posterion.__all__`` and the public modules."""
 PUBLIC_MODULES = ("posterion.decisions", "posterion.diagnostics", "posterion.errors", "posterion.plots")

@@ -9,6 +9,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from posterion.checkpoints import Checkpoints
     from posterion.families import FullRank, LowRank, MeanField, Particles, Point
     from posterion.fit import fit
     from posterion.frontends.log_density import log_density
@@ -30,6 +31,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "ADVI",
+    "Checkpoints",
     "FanInPrior",
     "FullRank",
     "HorseshoePrior",
@@ -54,6 +56,7 @@ __all__ = [
 
 _HOMES = {
     "ADVI": "posterion.methods",
+    "Checkpoints": "posterion.checkpoints",
     "FanInPrior": "posterion.frontends.network",
     "FullRank": "posterion.families",
     "HorseshoePrior": "posterion.frontends.network",

@@ -25,6 +25,14 @@ class PosteriorFileError(PosterionError, ValueError):
     """A file that is not a saved posterior, is damaged, or was written by a newer version."""
 
 
+class CheckpointError(PosterionError, ValueError):
+    """A folder of checkpoints that cannot be used: of another fit, in use, damaged, or not writable."""
+
+
+class CheckpointWarning(UserWarning):
+    """A checkpoint that could not be written or read; the fit goes on and nothing is lost but time."""
+
+
 class MissingExtraError(PosterionError, ImportError):
     """An optional package is needed and not installed; the message names the extra."""
 

@@ -2,6 +2,8 @@
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from os import PathLike
 from typing import Any
 
 import jax
@@ -10,6 +12,7 @@ import numpy as np
 import optax
 
 from posterion import engine
+from posterion.checkpoints import Checkpoints, Logbook, logbook
 from posterion.compilation import cache
 from posterion.compilation.garbage import uncollected
 from posterion.compilation.precision import choose, is_network
@@ -19,6 +22,7 @@ from posterion.frontends import target_of
 from posterion.methods import AbstractDirectMethod, AbstractMethod
 from posterion.methods.names import method_of
 from posterion.optim.convergence import Rounds
+from posterion.optim.journey import Journey
 from posterion.optim.loop import Callback
 from posterion.optim.progress import reporter
 from posterion.options import controls_of, seed_of, whole_number
@@ -40,6 +44,7 @@ def fit(
     stop: Rounds | None = None,
     callbacks: Sequence[Callback] = (),
     obj_optimizer: optax.GradientTransformation | str | None = None,
+    checkpoint: str | PathLike | Checkpoints | None = None,
     progress: bool = True,
     random_seed: int | None = None,
     precision: str | None = None,
@@ -72,6 +77,9 @@ def fit(
         Called about ten times a second with a `Progress`; raise StopIteration to stop and keep what exists.
     obj_optimizer
         An optax optimiser or the name of one. None means Adam under a schedule that needs no tuning.
+    checkpoint
+        A folder of its own for this fit, or `Checkpoints`. Where the fit has got to is written there every minute, and
+        the same call goes on from it after a crash, to the same bits; a fit that is finished there returns at once.
     progress
         Whether to show a bar where somebody can see it.
     random_seed
@@ -97,6 +105,8 @@ def fit(
         For an argument outside what it can mean.
     NonFiniteError
         If the log density is not finite anywhere near the starting point; the message names the variable.
+    CheckpointError
+        If the folder of checkpoints holds another fit (the message says what differs), is in use, or cannot be used.
     """
     chosen = method_of(method)
     controls = controls_of(chosen, n=n, restarts=restarts, stop=stop, callbacks=callbacks, obj_optimizer=obj_optimizer)
@@ -107,44 +117,83 @@ def fit(
         raise UnsupportedModelError("a loaded posterior cannot be fitted again; fit the model itself")
     values = {**target.data, **_known(target, data)}
     check_data(target.slots, values)
-    seed = seed_of(random_seed)
     plan, rows_per_step = _plan(chosen, target, values, batch_size, batch_over)
-    began = time.perf_counter()
-    with cache.stopwatch() as compiling:
-        x64 = _precision(target, values, precision)
-        with jax.enable_x64(x64):
-            show = reporter(progress=progress)
-            try:
-                task = engine.Task(target, values, seed, plan, rows_per_step)
-                fitted = engine.run(chosen, task, controls, show)
-            finally:
-                show.close()
-    record = FitRecord(
-        method=repr(chosen),
-        random_seed=seed,
-        x64=x64,
-        status=str(fitted.status),
-        sentence=fitted.sentence,
-        losses=fitted.losses,
-        comparisons=tuple(Comparison(c.step, c.elbo, c.gain, c.standard_error) for c in fitted.comparisons),
-        steps=fitted.steps,
-        skipped_steps=fitted.skipped,
-        seconds_compiling=compiling.seconds,
-        seconds_running=time.perf_counter() - began - compiling.seconds,
-        rows_per_step=rows_per_step,
-        num_rows=plan.num_rows if plan else None,
-        is_network=target.compiled["is_network"],
-        null_elbo=_null_elbo(target, values),
-        notes=(*target.notes, *fitted.notes),
-        caveats=fitted.caveats,
-        extras=dict(fitted.extras),
-    )
+    with logbook(checkpoint) as book:
+        known = None if book is None or random_seed is not None else book.identity.get("random_seed")
+        seed = seed_of(random_seed) if known is None else known
+        work = _Work(target, values, chosen, controls, seed, plan, rows_per_step, precision)
+        return work.run(progress=progress, book=book)
 
-    def log_weights() -> np.ndarray:
-        with jax.enable_x64(x64):
-            return fitted.log_weights()
 
-    return Posterior(fitted.target or target, fitted.family, fitted.params, record, log_weights, data=values)
+@dataclass(frozen=True)
+class _Work:
+    """All that a fit is made of, checked; can be done, and gone on with."""
+
+    target: AbstractTarget
+    values: Mapping[str, np.ndarray]
+    method: AbstractMethod
+    controls: engine.Controls
+    seed: int
+    plan: RowPlan | None
+    rows_per_step: int | None
+    precision: str | None
+
+    def run(
+        self,
+        *,
+        progress: bool,
+        book: Logbook | None = None,
+        journey: Journey | None = None,
+        before: FitRecord | None = None,
+    ) -> Posterior:
+        """Fit, or go on with ``journey``, whose record so far is ``before``."""
+        target, began = self.target, time.perf_counter()
+        with cache.stopwatch() as compiling:
+            x64 = _precision(target, self.values, self.precision)
+            with jax.enable_x64(x64):
+                show = reporter(progress=progress)
+                try:
+                    task = engine.Task(target, self.values, self.seed, self.plan, self.rows_per_step)
+                    fitted = engine.run(self.method, task, self.controls, show, book=book, journey=journey)
+                finally:
+                    show.close()
+        seconds = time.perf_counter() - began - compiling.seconds
+        record = FitRecord(
+            method=repr(self.method),
+            random_seed=self.seed,
+            x64=x64,
+            status=str(fitted.status),
+            sentence=fitted.sentence,
+            losses=fitted.losses,
+            comparisons=tuple(Comparison(c.step, c.elbo, c.gain, c.standard_error) for c in fitted.comparisons),
+            steps=fitted.steps,
+            skipped_steps=fitted.skipped,
+            seconds_compiling=compiling.seconds + (before.seconds_compiling if before else 0.0),
+            seconds_running=seconds + (before.seconds_running if before else 0.0),
+            rows_per_step=self.rows_per_step,
+            num_rows=self.plan.num_rows if self.plan else None,
+            is_network=target.compiled["is_network"],
+            null_elbo=_null_elbo(target, self.values),
+            notes=(*target.notes, *fitted.notes),
+            caveats=fitted.caveats,
+            extras=dict(fitted.extras),
+        )
+
+        def log_weights() -> np.ndarray:
+            with jax.enable_x64(x64):
+                return fitted.log_weights()
+
+        def more(n: int | None, stop: Rounds | None, callbacks: Sequence[Callback], progress: bool) -> Posterior:  # noqa: FBT001
+            controls = controls_of(self.method, n=n, stop=stop, callbacks=callbacks)
+            rule = stop or self.controls.rule
+            controls = replace(controls, rule=rule, restarts=1, optimiser=self.controls.optimiser)
+            work = replace(self, controls=controls)
+            if fitted.journey is None:
+                raise OptionError(engine.no_steps(self.method))
+            return work.run(progress=progress, journey=fitted.journey, before=record)
+
+        found = fitted.target or target
+        return Posterior(found, fitted.family, fitted.params, record, log_weights, data=self.values, more=more)
 
 
 def _null_elbo(target: AbstractTarget, values: Mapping[str, np.ndarray]) -> float | None:

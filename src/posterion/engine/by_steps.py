@@ -1,6 +1,7 @@
 """A fit by a loop method: its programs, its starts, and their rounds."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -8,13 +9,16 @@ import numpy as np
 import optax
 
 from posterion._typing import Array, PyTree
+from posterion.checkpoints import Logbook
 from posterion.compilation import cache
 from posterion.engine.controls import Controls
 from posterion.engine.fitted import Fitted
 from posterion.engine.task import Task
+from posterion.errors import CheckpointError
 from posterion.methods.base import AbstractLoopMethod
 from posterion.methods.starts import curvatures, pays, well_scaled, whiten
-from posterion.optim.convergence import QUICK_DRAWS, Comparer, run_fixed, run_rounds
+from posterion.optim.convergence import QUICK_DRAWS, Comparer, extend, set_out, set_out_fixed, travel
+from posterion.optim.journey import Journey, Stage, read_back, write_down
 from posterion.optim.loop import Loop, advance, key_data_of
 from posterion.optim.progress import ProgressReporter
 
@@ -34,24 +38,37 @@ class LoopFit:
 
         # The optimiser is part of the name: that keeps it alive, so that its identity cannot be taken by another.
         name = (method, _ByIdentity(optimiser))
+        self._start_function = start
         self._start = task.program((*name, "start"), lambda: start)
         self._advance = task.program((*name, "advance"), lambda: advance(self._algorithm, task.stream))
         self._evaluate = task.program((*name, "evaluate"), lambda: self._algorithm.evaluate)
 
-    def run(self, controls: Controls, show: ProgressReporter) -> Fitted:
-        """Start, then ``n`` steps or rounds until the rule says stop."""
-        task, n, rule = self._task, controls.n, controls.rule
+    def run(
+        self,
+        controls: Controls,
+        show: ProgressReporter,
+        book: Logbook | None = None,
+        journey: Journey | None = None,
+    ) -> Fitted:
+        """Go on with ``journey``, or with the one in the book; else start. ``n`` steps, or until the rule says stop."""
+        task, rule = self._task, controls.rule
         loop = Loop(self._algorithm, self._advance, task.stream, show, controls.callbacks)
         size = task.num_draws(rule.num_draws)
         compare = Comparer(self._algorithm, lambda *what: self._values(*what)[0], task.compare_seed, size)
-        initial = task.initial_point()
-        self._compile(loop, initial, size)
-        starts = self._starts(initial, controls.restarts, always_whiten=n is None)
-        if n is None:
-            outcome = run_rounds(loop, starts, compare, task.run_seed, rule, self._peak())
-        else:
-            start = starts[compare.best(starts, QUICK_DRAWS)] if len(starts) > 1 else starts[0]
-            outcome = run_fixed(loop, start, compare, task.run_seed, n, self._peak())
+        if journey is not None:
+            journey = extend(journey, controls.n, rule, self._peak())
+        elif book is not None and (written := book.read()) is not None:
+            journey = self._read_back(*written)
+        if journey is None:
+            initial = task.initial_point()
+            self._compile(loop, self._state(0, initial, np.zeros(initial.shape), np.ones(initial.shape)), size)
+            journey = self._set_out(controls, initial, compare)
+        elif journey.stage is not Stage.DONE:
+            self._compile(loop, journey.state, size)
+        keep = None if book is None else lambda now: book.offer(lambda: write_down(now()))
+        outcome = travel(loop, compare, task.run_seed, rule, journey, keep)
+        if book is not None and outcome.journey is not journey:
+            book.put(write_down(outcome.journey))
         family, state = self._method.approximation, outcome.state
         return Fitted(
             family=family,
@@ -64,14 +81,31 @@ class LoopFit:
             log_weights=lambda: task.log_weights(lambda *what: self._values(state, *what)[0], family, size),
             comparisons=outcome.comparisons,
             caveats=self._method.caveats,
+            journey=outcome.journey.on_host(),
         )
+
+    def _set_out(self, controls: Controls, initial: np.ndarray, compare: Comparer) -> Journey:
+        starts = self._starts(initial, controls.restarts, always_whiten=controls.n is None)
+        if controls.n is None:
+            return set_out(starts, controls.rule, self._peak())
+        start = starts[compare.best(starts, QUICK_DRAWS)] if len(starts) > 1 else starts[0]
+        return set_out_fixed(start, controls.n, self._peak(), compare.used)
+
+    def _read_back(self, arrays: dict[str, np.ndarray], values: dict[str, Any]) -> Journey:
+        zero = np.zeros(self._layout.size, jnp.result_type(float))
+        like = jax.eval_shape(self._start_function, key_data_of(0), zero, zero, zero)
+        try:
+            return read_back(arrays, values, like)
+        except (ValueError, KeyError, TypeError) as error:
+            raise CheckpointError(
+                f"the checkpoint does not fit this version of the method ({error}); give another folder to start anew"
+            ) from error
 
     def _values(self, state: PyTree, noise: PyTree, count: int) -> tuple[np.ndarray, PyTree]:
         return jax.device_get(self._evaluate(state, noise, self._task.everything, np.int32(count)))
 
-    def _compile(self, loop: Loop, initial: np.ndarray, num_draws: int) -> None:
+    def _compile(self, loop: Loop, state: PyTree, num_draws: int) -> None:
         task, zero = self._task, np.zeros(self._layout.size, jnp.result_type(float))
-        state = self._state(0, initial, zero, zero + 1)
         noise = self._algorithm.host_noise(0, num_draws, False)
         cache.prepare(
             [

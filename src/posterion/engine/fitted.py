@@ -9,6 +9,7 @@ from jaxtyping import Float
 from posterion._typing import PyTree
 from posterion.families import AbstractFamily
 from posterion.optim.convergence import Comparison, Status
+from posterion.optim.journey import Journey
 from posterion.target import AbstractTarget
 
 
@@ -36,6 +37,8 @@ class Fitted:
         What else it found, by name.
     target
         What was approximated, if that is not what was given.
+    journey
+        Where it has got to, to go on from; None for a direct method.
     """
 
     family: AbstractFamily
@@ -51,3 +54,4 @@ class Fitted:
     caveats: tuple[str, ...] = ()
     extras: Mapping[str, np.ndarray] = field(default_factory=dict)
     target: AbstractTarget | None = None
+    journey: Journey | None = None

@@ -52,7 +52,8 @@ class Task:
         plan: RowPlan | None = None,
         rows_per_step: int | None = None,
     ) -> None:
-        self._target, self._plan, self._rows_per_step = target, plan, rows_per_step
+        self._target, self._plan = target, plan
+        self.values, self.seed, self.rows_per_step = values, seed, rows_per_step
         purposes = (int(s) for s in np.random.SeedSequence(seed).generate_state(6, np.uint32))
         self._initial_seed, self.start_seed, self.run_seed, self.compare_seed, self.final_seed, rows_seed = purposes
         data = pack(target.as_arrays(values))
@@ -97,7 +98,7 @@ class Task:
         self, name: tuple[Hashable, ...], make: Callable[[], Callable], *, quick: bool = False
     ) -> cache.Program:
         """The program of this name for these rows and this precision; made once and kept with the target."""
-        key = ("engine", self.followers, self._rows_per_step, bool(jax.config.jax_enable_x64), *name)
+        key = ("engine", self.followers, self.rows_per_step, bool(jax.config.jax_enable_x64), *name)
         kept = self._target.compiled
         if key not in kept:
             kept[key] = cache.Program(make(), quick=quick)

@@ -177,6 +177,10 @@ class Loop:
         """Negative ELBO estimates of all steps so far, in nats."""
         return np.concatenate(self._losses) if self._losses else np.empty(0)
 
+    def go_on_from(self, losses: np.ndarray, skipped: int) -> None:
+        """Take the steps that another loop has taken as one's own."""
+        self._losses, self.steps, self.skipped = [np.asarray(losses)], len(losses), skipped
+
     def first_arguments(self, state: PyTree) -> tuple:
         """Arguments of the shapes the program is called with, to compile for."""
         return state, self._chunk(0, 0, 1, 1, 0.0), self._stream.data, self._stream.window(0, 1, self._capacity)
@@ -188,9 +192,33 @@ class Loop:
         )
 
     def run(
-        self, state: PyTree, seed: int, num_steps: int, peak: float, *, total: int | None = None, note: str = ""
+        self,
+        state: PyTree,
+        seed: int,
+        num_steps: int,
+        peak: float,
+        *,
+        first: int = 0,
+        total: int | None = None,
+        note: str = "",
+        look: Callable[[PyTree, int], None] | None = None,
     ) -> "Round":
         """Take ``num_steps`` steps with rates falling from ``peak`` to zero along one cosine.
+
+        Parameters
+        ----------
+        state
+            To begin with.
+        seed
+            Of the round's noise.
+        num_steps, peak
+            Length of the round and its largest step size.
+        first
+            Steps of this round that ``state`` has behind it: a multiple of the block length, or all.
+        total, note
+            For the progress report.
+        look
+            Told the state and the steps done of this round between chunks.
 
         Returns
         -------
@@ -198,7 +226,7 @@ class Loop:
             The state after the last step taken. A KeyboardInterrupt ends the round and is reported in it; so do a
             callback's StopIteration, and a whole chunk of non-finite steps.
         """
-        done, losses_from, skipped, ended = 0, len(self._losses), 0, ""
+        done, losses_from, skipped, ended = first, len(self._losses), 0, ""
         try:
             while done < num_steps and not ended:
                 count = self._next_count(num_steps - done)
@@ -220,10 +248,12 @@ class Loop:
                     ended = "non_finite"
                 elif self._callbacks:
                     ended = self._call_back(state)
+                if look is not None and not ended:
+                    look(state, done)
         except KeyboardInterrupt:
             ended = "interrupted"
         losses = np.concatenate(self._losses[losses_from:]) if len(self._losses) > losses_from else np.empty(0)
-        return Round(state, done, losses, skipped, ended)
+        return Round(state, done - first, losses, skipped, ended)
 
     def _next_count(self, remaining: int) -> int:
         if self._seconds_per_step is None:

@@ -1,6 +1,6 @@
 """The posterior a user holds after `fit`: draws, predictions, verdict, file. A thin hub over the modules that do it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from os import PathLike
 from typing import TYPE_CHECKING, Any
@@ -44,6 +44,8 @@ class Posterior:
         asked for: a short fit takes less time than its verdict.
     data
         The data it was fitted to, by slot; None for a loaded posterior, which does not keep them.
+    more
+        Goes on with the fit (steps, stop rule, callbacks, progress); None for a loaded posterior.
     """
 
     def __init__(
@@ -55,9 +57,10 @@ class Posterior:
         log_weights: Float[np.ndarray, " draws"] | Callable[[], Float[np.ndarray, " draws"]],
         *,
         data: Mapping[str, np.ndarray] | None = None,
+        more: Callable[..., "Posterior"] | None = None,
     ) -> None:
         self.target, self.family, self.params, self.record = target, family, params, record
-        self._log_weights = log_weights
+        self._log_weights, self._more = log_weights, more
         self._data = None if data is None else dict(data)
 
     # ---- what was fitted
@@ -192,6 +195,47 @@ class Posterior:
     def diagnose(self) -> Verdict:
         """How far the approximation can be trusted, and what to do about it."""
         return self._verdict
+
+    # ---- going on
+    def refine(
+        self,
+        n: int | None = None,
+        *,
+        stop: Any = None,
+        callbacks: Sequence[Callable[[Any], None]] = (),
+        progress: bool = True,
+    ) -> "Posterior":
+        """Go on with the fit from where it is; this posterior stays as it was.
+
+        Parameters
+        ----------
+        n
+            So many more steps, along one more cosine of step sizes. None goes on by the stop rule: a fit that was
+            interrupted ends as if it had not been, to the same bits; one that had ended takes further rounds, the first
+            twice as long as its last.
+        stop
+            Another stop rule than the fit's. Not together with ``n``.
+        callbacks
+            As of `posterion.fit`.
+        progress
+            Whether to show a bar where somebody can see it.
+
+        Returns
+        -------
+        Posterior
+            A new one. Steps, times and losses are those of the whole fit.
+
+        Raises
+        ------
+        OptionError
+            If there is nothing to go on from: a direct method has no steps, and a file does not keep them.
+        """
+        if self._more is None:
+            raise OptionError(
+                "a loaded posterior does not keep what its fit would need to go on: fit the model again, with "
+                "checkpoint=... if it is to go on another day"
+            )
+        return self._more(n, stop, callbacks, progress)
 
     # ---- files and pictures
     def save(self, path: str | PathLike) -> None:

@@ -8,11 +8,8 @@ The bytes can be read for years without Posterion, or any package: eight bytes w
 Writing is atomic: a temporary file in the same folder, flushed to the disk, then renamed over the old one.
 """
 
-import errno
 import json
-import math
 import os
-import secrets
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,12 +18,11 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
+from posterion import _files
 from posterion.errors import PosteriorFileError
 
 FORMAT = 1
 _FORMAT_KEY, _DESCRIPTION_KEY = "posterion.format", "posterion.description"
-_STORABLE = "fiub"
-_NON_FINITE = "$number"
 
 
 def write(path: str | os.PathLike, arrays: Mapping[str, np.ndarray], description: Mapping[str, Any]) -> None:
@@ -48,15 +44,13 @@ def write(path: str | os.PathLike, arrays: Mapping[str, np.ndarray], description
     TypeError
         If an array or a part of the description is of a type that cannot be stored.
     """
-    # Copies in C order: safetensors 0.8.0 silently writes wrong values for arrays that are not (its issue 825).
-    tensors = {name: np.array(values, order="C", copy=True) for name, values in arrays.items()}
-    for name, values in tensors.items():
-        if values.dtype.kind not in _STORABLE or values.dtype.itemsize > 8:
-            raise TypeError(f"the array {name!r} has the type {values.dtype}, which a posterior file cannot hold")
-        if values.dtype.byteorder == ">":
-            tensors[name] = values.astype(values.dtype.newbyteorder("<"))
-    header = {_FORMAT_KEY: str(FORMAT), _DESCRIPTION_KEY: json.dumps(_encode(description), allow_nan=False)}
-    _replace(Path(os.path.realpath(path)), safetensors.numpy.save(tensors, metadata=header))
+    tensors = _files.tensors_of(arrays, "a posterior file")
+    header = {_FORMAT_KEY: str(FORMAT), _DESCRIPTION_KEY: json.dumps(_files.encode(description), allow_nan=False)}
+    content, path = safetensors.numpy.save(tensors, metadata=header), Path(os.path.realpath(path))
+    try:
+        _files.replace(path, content)
+    except OSError as error:
+        raise PosteriorFileError(_files.reason(path, len(content), error)) from error
 
 
 def read(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
@@ -82,7 +76,7 @@ def read(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], dict[str, Any]
             header = file.metadata() or {}
             _check_format(path, header)
             arrays = {name: file.get_tensor(name) for name in file.keys()}
-        description = _decode(json.loads(header[_DESCRIPTION_KEY]))
+        description = _files.decode(json.loads(header[_DESCRIPTION_KEY]))
     except (safetensors.SafetensorError, ValueError, KeyError) as error:
         if isinstance(error, PosteriorFileError):
             raise
@@ -117,81 +111,3 @@ def _check_format(path: Path, header: Mapping[str, str]) -> None:
             f"{path} was saved by a newer Posterion (file format {found}, this version reads up to {FORMAT}); "
             "upgrade with: pip install --upgrade posterion"
         )
-
-
-def _replace(path: Path, content: bytes) -> None:
-    """Write ``content`` to a temporary file beside ``path``, force it to the disk, rename it to ``path``."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    try:
-        # Not tempfile.mkstemp, whose files only their owner may read: the user's umask decides, as for any file.
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
-        try:
-            with open(descriptor, "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
-    except OSError as error:
-        raise PosteriorFileError(_reason(path, len(content), error)) from error
-    _flush_folder(path.parent)
-
-
-def _reason(path: Path, size: int, error: OSError) -> str:
-    if isinstance(error, FileNotFoundError):
-        return f"cannot save to {path}: there is no folder {path.parent}; make it first"
-    if isinstance(error, IsADirectoryError):
-        return f"cannot save to {path}: it is a folder; give the name of a file in it"
-    if isinstance(error, PermissionError):
-        return f"cannot save to {path}: no permission to write in {path.parent}; choose another folder"
-    kept = "a file that was there before is unchanged" if path.exists() else "nothing was left behind"
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        return (
-            f"cannot save to {path}: the disk is full or a limit is reached ({error.strerror}); {size / 2**20:.1f} MB "
-            f"are needed. Free some space or choose another folder; {kept}"
-        )
-    return f"cannot save to {path}: {error.strerror or error}; {kept}"
-
-
-def _flush_folder(folder: Path) -> None:
-    """Force the renaming itself to the disk, where the operating system has a way."""
-    try:
-        descriptor = os.open(folder, os.O_RDONLY)
-    except OSError:  # Windows
-        return
-    try:
-        os.fsync(descriptor)
-    except OSError:  # some network file systems
-        pass
-    finally:
-        os.close(descriptor)
-
-
-def _encode(value: Any) -> Any:
-    """Plain JSON: NumPy scalars unwrapped; infinite and missing numbers, unknown to JSON, as ``{"$number": "nan"}``."""
-    if isinstance(value, np.generic):
-        value = value.item()
-    if isinstance(value, float) and not math.isfinite(value):
-        return {_NON_FINITE: repr(value)}
-    if isinstance(value, Mapping):
-        for key in value:
-            if not isinstance(key, str):
-                raise TypeError(f"names in the description of a posterior must be strings; found {key!r}")
-        return {key: _encode(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_encode(item) for item in value]
-    if value is None or isinstance(value, str | int | float | bool):
-        return value
-    raise TypeError(f"the description of a posterior cannot hold a {type(value).__name__}: {value!r}")
-
-
-def _decode(value: Any) -> Any:
-    if isinstance(value, dict):
-        if set(value) == {_NON_FINITE}:
-            return float(value[_NON_FINITE])
-        return {key: _decode(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_decode(item) for item in value]
-    return value
