@@ -13,28 +13,29 @@ from posterion.checkpoints import Logbook
 from posterion.compilation import cache
 from posterion.engine.controls import Controls
 from posterion.engine.fitted import Fitted
+from posterion.engine.starting import StartingPoint, in_own_coordinates, starting_points
 from posterion.engine.task import Task
 from posterion.errors import CheckpointError
+from posterion.families.memory import check_memory
 from posterion.methods.base import AbstractLoopMethod
-from posterion.methods.starts import curvatures, pays, well_scaled, whiten
 from posterion.optim.convergence import QUICK_DRAWS, Comparer, extend, set_out, set_out_fixed, travel
 from posterion.optim.journey import Journey, Stage, read_back, write_down
 from posterion.optim.loop import Loop, advance, key_data_of
 from posterion.optim.progress import ProgressReporter
-
-_STARTING_SCALE = float(np.exp(-2))
 
 
 class LoopFit:
     """A fit by a loop method: its programs, its starts, and their rounds."""
 
     def __init__(self, method: AbstractLoopMethod, task: Task, optimiser: optax.GradientTransformation | None) -> None:
+        check_memory(method.approximation, task.layout)
         self._method, self._task, self._layout = method, task, task.layout
+        self._peak = method.largest_step(task.layout)
         self._algorithm = method.algorithm(task.log_joint, task.layout, optimiser)
 
-        def start(key_data: Array, location: Array, shift: Array, scale: Array) -> PyTree:
+        def start(key_data: Array, location: Array, spread: Array, shift: Array, scale: Array) -> PyTree:
             key = jax.random.wrap_key_data(key_data)
-            return method.start(task.layout, key, location, _STARTING_SCALE, shift, scale, optimiser)
+            return method.start(task.layout, key, location, spread, shift, scale, optimiser)
 
         # The optimiser is part of the name: that keeps it alive, so that its identity cannot be taken by another.
         name = (method, _ByIdentity(optimiser))
@@ -56,13 +57,12 @@ class LoopFit:
         size = task.num_draws(rule.num_draws)
         compare = Comparer(self._algorithm, lambda *what: self._values(*what)[0], task.compare_seed, size)
         if journey is not None:
-            journey = extend(journey, controls.n, rule, self._peak())
+            journey = extend(journey, controls.n, rule, self._peak)
         elif book is not None and (written := book.read()) is not None:
             journey = self._read_back(*written)
         if journey is None:
-            initial = task.initial_point()
-            self._compile(loop, self._state(0, initial, np.zeros(initial.shape), np.ones(initial.shape)), size)
-            journey = self._set_out(controls, initial, compare)
+            self._compile(loop, self._state(in_own_coordinates(self._method.approximation, self._layout.size)), size)
+            journey = self._set_out(controls, compare)
         elif journey.stage is not Stage.DONE:
             self._compile(loop, journey.state, size)
         keep = None if book is None else lambda now: book.offer(lambda: write_down(now()))
@@ -84,16 +84,19 @@ class LoopFit:
             journey=outcome.journey.on_host(),
         )
 
-    def _set_out(self, controls: Controls, initial: np.ndarray, compare: Comparer) -> Journey:
-        starts = self._starts(initial, controls.restarts, always_whiten=controls.n is None)
+    def _set_out(self, controls: Controls, compare: Comparer) -> Journey:
+        points = starting_points(
+            self._task, self._method.approximation, controls.restarts, always_whiten=controls.n is None
+        )
+        starts = [self._state(point) for point in points]
         if controls.n is None:
-            return set_out(starts, controls.rule, self._peak())
+            return set_out(starts, controls.rule, self._peak)
         start = starts[compare.best(starts, QUICK_DRAWS)] if len(starts) > 1 else starts[0]
-        return set_out_fixed(start, controls.n, self._peak(), compare.used)
+        return set_out_fixed(start, controls.n, self._peak, compare.used)
 
     def _read_back(self, arrays: dict[str, np.ndarray], values: dict[str, Any]) -> Journey:
-        zero = np.zeros(self._layout.size, jnp.result_type(float))
-        like = jax.eval_shape(self._start_function, key_data_of(0), zero, zero, zero)
+        any_point = in_own_coordinates(self._method.approximation, self._layout.size)
+        like = jax.eval_shape(self._start_function, key_data_of(0), *any_point.arrays())
         try:
             return read_back(arrays, values, like)
         except (ValueError, KeyError, TypeError) as error:
@@ -115,28 +118,8 @@ class LoopFit:
             ]
         )
 
-    def _peak(self) -> float:
-        """Largest step size: 0.1 up to a thousand parameters, falling to 0.01 at ten thousand, in whitened units."""
-        return float(np.clip(0.1 * 1000 / max(self._layout.size, 1000), 0.01, 0.1))
-
-    def _state(self, seed: int, location: np.ndarray, shift: np.ndarray, scale: np.ndarray) -> PyTree:
-        dtype = jnp.result_type(float)
-        return self._start(key_data_of(seed), location.astype(dtype), shift.astype(dtype), scale.astype(dtype))
-
-    def _starts(self, initial: np.ndarray, restarts: int, *, always_whiten: bool) -> list[PyTree]:
-        """Random starts near the model's initial point, then the whitened one (always, or where scales call for it)."""
-        task, dim = self._task, self._layout.size
-        zero, one = np.zeros(dim), np.ones(dim)
-        seeds = np.random.SeedSequence(task.start_seed).generate_state(restarts + 1, np.uint32)
-        locations = [task.finite_start(initial, int(seed)) for seed in seeds[:restarts]]
-        starts = [self._state(int(seed), at, zero, one) for seed, at in zip(seeds, locations, strict=False)]
-        if not (pays(dim) and task.num_rows * dim <= 1e8):
-            return starts
-        if always_whiten or not well_scaled(curvatures(task.derivatives, locations[0], task.everything)):
-            whitening = whiten(task.derivatives, locations[0], task.everything)
-            if whitening is not None:
-                starts.append(self._state(int(seeds[-1]), zero, whitening.shift, whitening.scale))
-        return starts
+    def _state(self, point: StartingPoint) -> PyTree:
+        return self._start(key_data_of(point.seed), *point.arrays())
 
 
 @dataclass(frozen=True, eq=False)

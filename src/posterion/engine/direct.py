@@ -10,7 +10,7 @@ from posterion.engine.fitted import Fitted
 from posterion.engine.task import Task
 from posterion.families import AbstractEmpirical
 from posterion.methods.base import AbstractDirectMethod, Problem, Solution
-from posterion.objectives.gradients import sticking_the_landing, values_at_draws
+from posterion.objectives.gradients import log_weight, values_at_draws
 from posterion.optim.convergence import Status
 from posterion.optim.progress import ProgressReporter
 
@@ -38,7 +38,7 @@ def run_direct(method: AbstractDirectMethod, task: Task, restarts: int, show: Pr
     params = jax.device_get(found.params)
 
     def make() -> Callable:
-        integrand = sticking_the_landing(approximated.log_joint, found.family, approximated.layout)
+        integrand = log_weight(approximated.log_joint, found.family, approximated.layout)
         return lambda params, noise, batch, count: values_at_draws(
             lambda one: integrand(params, one, batch), noise, count
         )

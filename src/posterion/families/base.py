@@ -29,6 +29,14 @@ class AbstractFamily(abc.ABC):
         """
         return False
 
+    def largest_step(self, layout: Layout) -> float:
+        """Largest step size at which Adam moves the parameters towards a goal and not about it.
+
+        0.1 up to a thousand dimensions, falling to 0.01 at ten thousand, in units in which the posterior is about one
+        wide.
+        """
+        return min(max(0.1 * 1000 / max(layout.size, 1000), 0.01), 0.1)
+
     @abc.abstractmethod
     def init(
         self, layout: Layout, location: Float[Array, " dim"], key: Key, scale: float | Float[Array, " dim"] = 0.1

@@ -40,6 +40,10 @@ class FullRank(AbstractGaussian):
     def linear(self) -> bool:
         return True
 
+    def largest_step(self, layout: Layout) -> float:
+        # Measured on networks: 0.01 to 0.03 are best for 40 dimensions, 0.03 for 242, where 0.1 diverges.
+        return 0.1 / math.sqrt(1 + layout.size / 10)
+
     def init(
         self, layout: Layout, location: Float[Array, " dim"], key: Key, scale: float | Float[Array, " dim"] = 0.1
     ) -> Float[Array, "rows dim"]:

@@ -6,7 +6,8 @@ Stochastic gradient ascent on the ELBO with reparametrised draws,
 
 in whitened coordinates: the family describes ``u`` and the model sees ``z = shift + scale * u``. With shift 0 and
 scale 1 that is plain ADVI; with the mode and the curvature there it makes badly scaled models well scaled. Both are
-values in the state, so one compiled program serves either.
+values in the state, so one compiled program serves either. For a family that holds every linear image of its members
+(full rank), the scale is a lower-triangular matrix: in its coordinates a Gaussian posterior is standard normal.
 
 References
 ----------
@@ -27,7 +28,7 @@ from posterion.families import AbstractFamily, MeanField
 from posterion.families.host_noise import host_noise, values_per_draw
 from posterion.methods.base import AbstractLoopMethod
 from posterion.objectives.bounds import LogJoint
-from posterion.objectives.gradients import negative_elbo, sticking_the_landing, values_at_draws
+from posterion.objectives.gradients import log_weight, negative_elbo, sticking_the_landing, values_at_draws
 from posterion.optim.algorithm import Algorithm, Info
 from posterion.optim.optimisers import default_optimiser
 from posterion.target import Layout
@@ -39,7 +40,7 @@ class ADVIState(NamedTuple):
     params: PyTree
     optimiser: PyTree
     shift: Float[Array, " dim"]
-    scale: Float[Array, " dim"]
+    scale: Float[Array, " dim"] | Float[Array, "dim dim"]
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ class ADVI(AbstractLoopMethod):
         location: Float[Array, " dim"],
         scale: float | Float[Array, " dim"],
         shift: Float[Array, " dim"],
-        whitening: Float[Array, " dim"],
+        whitening: Float[Array, " dim"] | Float[Array, "dim dim"],
         optimiser: optax.GradientTransformation | None = None,
     ) -> ADVIState:
         params = self.family.init(layout, location, key, scale)
@@ -93,6 +94,9 @@ class ADVI(AbstractLoopMethod):
         scheduled = optimiser is None
 
         def whitened(state: ADVIState) -> LogJoint:
+            if state.scale.ndim == 2:
+                log_volume = jnp.sum(jnp.log(jnp.diagonal(state.scale)))
+                return lambda u, batch: log_joint(state.shift + state.scale @ u, batch) + log_volume
             log_volume = jnp.sum(jnp.log(state.scale))
             return lambda u, batch: log_joint(state.shift + state.scale * u, batch) + log_volume
 
@@ -117,7 +121,8 @@ class ADVI(AbstractLoopMethod):
         def evaluate(
             state: ADVIState, noise: PyTree, batch: Batch, count: Int[Array, ""]
         ) -> tuple[Float[Array, " draws"], PyTree]:
-            values = values_at_draws(lambda one: integrand(state, state.params, one, batch), noise, count)
+            weight = log_weight(whitened(state), family, layout)
+            values = values_at_draws(lambda one: weight(state.params, one, batch), noise, count)
             return values, family.affine(layout, state.params, state.shift, state.scale)
 
         def noise(key: Key, num_steps: int) -> PyTree:
@@ -131,4 +136,6 @@ class ADVI(AbstractLoopMethod):
             evaluate=evaluate,
             host_noise=lambda seed, draws, quasi: host_noise(family, layout, seed, draws, quasi=quasi),
             noise_values_per_step=num_draws * values_per_draw(family, layout),
+            iterate=lambda state: state.params,
+            with_iterate=lambda state, params: state._replace(params=params),
         )

@@ -45,6 +45,10 @@ class AbstractLoopMethod(AbstractMethod):
     def approximation(self) -> AbstractFamily:
         """The family whose parameters the algorithm's ``evaluate`` hands out."""
 
+    def largest_step(self, layout: Layout) -> float:
+        """The peak of the loop's schedule of step sizes, in whitened units."""
+        return self.approximation.largest_step(layout)
+
     @abc.abstractmethod
     def start(
         self,
@@ -53,10 +57,13 @@ class AbstractLoopMethod(AbstractMethod):
         location: Float[Array, " dim"],
         scale: float | Float[Array, " dim"],
         shift: Float[Array, " dim"],
-        whitening: Float[Array, " dim"],
+        whitening: Float[Array, " dim"] | Float[Array, "dim dim"],
         optimiser: optax.GradientTransformation | None = None,
     ) -> PyTree:
-        """The state before the first step; ``location`` and ``scale`` are in the units of ``u``."""
+        """The state before the first step; ``location`` and ``scale`` are in the units of ``u``.
+
+        ``whitening`` is the coordinates' scale: positive numbers, or for a linear family a lower-triangular matrix.
+        """
 
     @abc.abstractmethod
     def algorithm(

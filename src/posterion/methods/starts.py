@@ -21,6 +21,7 @@ from jaxtyping import Float
 from threadpoolctl import ThreadpoolController
 
 from posterion._typing import Array, Batch
+from posterion.methods.gaussian import triangular
 from posterion.objectives.bounds import LogJoint
 
 _ROUNDS_OF_LBFGS = 3
@@ -29,12 +30,37 @@ _LARGEST_DIMENSION = 1000
 _SMALLEST_SCALE, _LARGEST_SCALE = 1e-8, 1e8
 
 
+_SMALLEST_EIGENVALUE = 1e-10
+
+
 @dataclass(frozen=True)
 class Whitening:
-    """Coordinates of the whitened start: ``z = shift + scale * u``."""
+    """Coordinates of the whitened start: ``z = shift + scale * u``.
+
+    Parameters
+    ----------
+    shift
+        The mode.
+    scale
+        Per entry, one over the root of the curvature there.
+    hessian
+        Second derivatives of the negative log joint at the mode.
+    """
 
     shift: Float[np.ndarray, " dim"]
     scale: Float[np.ndarray, " dim"]
+    hessian: Float[np.ndarray, "dim dim"]
+
+    def factor(self) -> Float[np.ndarray, "dim dim"]:
+        """Lower-triangular factor of the inverse Hessian: in its coordinates the posterior is not correlated either.
+
+        Directions that curve the wrong way (a saddle, a flat prior) keep the scale of their entries.
+        """
+        curvature = self.hessian * np.outer(self.scale, self.scale)
+        curvature = np.where(np.isfinite(curvature), curvature, 0.0)
+        values, vectors = np.linalg.eigh((curvature + curvature.T) / 2)
+        values = np.where(values > _SMALLEST_EIGENVALUE * max(values.max(initial=0.0), 1.0), values, 1.0)
+        return self.scale[:, None] * triangular(vectors / np.sqrt(values))
 
 
 def pays(dimension: int) -> bool:
@@ -71,14 +97,19 @@ def one_blas_thread() -> AbstractContextManager:
     return _threads().limit(limits=1, user_api="blas")
 
 
-def curvatures(program: Callable, z: Float[np.ndarray, " dim"], batch: Batch) -> Float[np.ndarray, " dim"]:
-    """Second derivative of the negative log joint along each entry of ``z``; ``program`` is `derivatives`, compiled."""
-    curvature, at = np.empty(z.size), z.astype(jnp.result_type(float))
+def hessian(program: Callable, z: Float[np.ndarray, " dim"], batch: Batch) -> Float[np.ndarray, "dim dim"]:
+    """Second derivatives of the negative log joint at ``z``; ``program`` is `derivatives`, compiled."""
+    rows, at = np.empty((z.size, z.size)), z.astype(jnp.result_type(float))
     for d in range(z.size):
         direction = np.zeros_like(at)
         direction[d] = 1.0
-        curvature[d] = np.asarray(program(at, direction, batch)[2])[d]
-    return curvature
+        rows[d] = np.asarray(program(at, direction, batch)[2])
+    return rows
+
+
+def curvatures(program: Callable, z: Float[np.ndarray, " dim"], batch: Batch) -> Float[np.ndarray, " dim"]:
+    """Second derivative of the negative log joint along each entry of ``z``; ``program`` is `derivatives`, compiled."""
+    return np.diagonal(hessian(program, z, batch))
 
 
 def well_scaled(curvature: Float[np.ndarray, " dim"]) -> bool:
@@ -126,8 +157,9 @@ def whiten(program: Callable, initial: Float[np.ndarray, " dim"], batch: Batch) 
             previous = found.fun
     if not (np.all(np.isfinite(z)) and found.fun < 1e299):
         return None
-    curvature = curvatures(program, z, batch)
+    second = hessian(program, z, batch)
+    curvature = np.diagonal(second)
     # A direction that curves the wrong way (a saddle, a flat prior) says nothing of a scale: leave it at one.
     usable = np.isfinite(curvature) & (curvature > 1 / _LARGEST_SCALE**2)
     scale = np.where(usable, 1 / np.sqrt(np.where(usable, curvature, 1.0)), 1.0)
-    return Whitening(z, np.clip(scale, _SMALLEST_SCALE, _LARGEST_SCALE))
+    return Whitening(z, np.clip(scale, _SMALLEST_SCALE, _LARGEST_SCALE), second)

@@ -45,6 +45,10 @@ class Algorithm(NamedTuple):
         means a far smaller error.
     noise_values_per_step
         How many random numbers a step takes, which decides the length of a block.
+    iterate
+        ``state -> parameters`` that the steps move, in the units of ``u``.
+    with_iterate
+        ``(state, parameters) -> state`` with those in their place.
     """
 
     noise: Callable[[Key, int], PyTree]
@@ -53,3 +57,5 @@ class Algorithm(NamedTuple):
     evaluate: Callable[[PyTree, PyTree, Batch, Array], tuple[Float[Array, " draws"], PyTree]]
     host_noise: Callable[[int, int, bool], PyTree]
     noise_values_per_step: int
+    iterate: Callable[[PyTree], PyTree]
+    with_iterate: Callable[[PyTree, PyTree], PyTree]
