@@ -299,3 +299,28 @@ def test_an_opaque_density_fits_and_says_what_it_cannot_do():
 def test_what_is_no_model_is_named(model):
     with pytest.raises(UnsupportedModelError):
         target_of(model)
+
+
+def test_full_rank_is_exact_on_a_gaussian_posterior_of_any_units():
+    """The start in coordinates of the curvature is the answer, and sticking the landing has no noise to move it."""
+    target = ConjugateRegression((1e-3, 1.0, 1e4))
+    target._x[:, 1] += 3 * target._x[:, 0] / 1e-3  # columns that are correlated, too
+    approx = fit(target, method="fullrank_advi")
+    precision = target._x.T @ target._x + np.diag(target.prior_precision)
+    covariance = np.linalg.inv(precision)
+    sd = np.sqrt(np.diag(covariance))
+    mean = np.linalg.solve(precision, target._x.T @ target._y)
+    np.testing.assert_array_less(np.abs(approx.family.mean(approx.params) - mean) / sd, 1e-4)
+    np.testing.assert_allclose(
+        approx.family.covariance(approx.params) / np.outer(sd, sd), covariance / np.outer(sd, sd), atol=1e-4
+    )
+    assert approx.elbo_se < 1e-4
+    assert approx.diagnose().khat < 0.5
+
+
+def test_a_family_too_large_is_refused_with_its_bytes(monkeypatch):
+    from posterion.families import memory
+
+    monkeypatch.setattr(memory, "bytes_available", lambda: 1000)
+    with pytest.raises(OptionError, match=r"1,\d\d\d bytes .*1,000 bytes.*LowRank"):
+        fit(linear(), method="fullrank_advi")

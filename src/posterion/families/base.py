@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import jax
 from jaxtyping import Float
 
-from posterion._typing import Array, Key, PyTree
+from posterion._typing import Array, ArrayLike, Key, PyTree
 from posterion.target.layout import Layout
 
 
@@ -76,16 +76,19 @@ class AbstractFamily(abc.ABC):
 
 @dataclass(frozen=True)
 class AbstractGaussian(AbstractFamily):
-    """A family of normal distributions: mean and covariance are there without drawing."""
+    """A family of normal distributions: mean and covariance are there without drawing.
+
+    Their functions take parameters of JAX and give arrays of JAX, or take NumPy's and compute in NumPy.
+    """
 
     @abc.abstractmethod
-    def mean(self, params: PyTree) -> Float[Array, " dim"]:
+    def mean(self, params: PyTree) -> Float[ArrayLike, " dim"]:
         """Mean of ``z``."""
 
     @abc.abstractmethod
-    def standard_deviations(self, params: PyTree) -> Float[Array, " dim"]:
+    def standard_deviations(self, params: PyTree) -> Float[ArrayLike, " dim"]:
         """Standard deviation of each entry of ``z``."""
 
     @abc.abstractmethod
-    def covariance(self, params: PyTree) -> Float[Array, "dim dim"]:
+    def covariance(self, params: PyTree) -> Float[ArrayLike, "dim dim"]:
         """Covariance matrix of ``z``; dense, so for the few dimensions in which that is affordable."""

@@ -13,12 +13,13 @@ below it. What is above the diagonal is not used and stays zero.
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Float
 
-from posterion._typing import Array, Key
+from posterion._typing import Array, ArrayLike, Key
 from posterion.families.base import AbstractGaussian
 from posterion.target.layout import Layout
 
@@ -52,16 +53,18 @@ class FullRank(AbstractGaussian):
         return jnp.concatenate([location[None], jnp.diag(log_scale)])
 
     def from_cholesky(
-        self, location: Float[Array, " dim"], cholesky: Float[Array, "dim dim"]
-    ) -> Float[Array, "rows dim"]:
+        self, location: Float[ArrayLike, " dim"], cholesky: Float[ArrayLike, "dim dim"]
+    ) -> Float[ArrayLike, "rows dim"]:
         """Parameters of the normal distribution with this mean and this lower-triangular factor of its covariance."""
-        diagonal = jnp.diagonal(cholesky)
-        below = jnp.tril(cholesky / diagonal[:, None], -1) * math.sqrt(len(location))
-        return jnp.concatenate([location[None], below + jnp.diag(jnp.log(diagonal))])
+        xp = cholesky.__array_namespace__()
+        diagonal = xp.diagonal(cholesky)
+        below = xp.tril(cholesky / diagonal[:, None], -1) * math.sqrt(len(location))
+        return xp.concatenate([location[None], below + xp.diag(xp.log(diagonal))])
 
-    def cholesky(self, params: Float[Array, "rows dim"]) -> Float[Array, "dim dim"]:
+    def cholesky(self, params: Float[ArrayLike, "rows dim"]) -> Float[ArrayLike, "dim dim"]:
         """The lower-triangular factor of the covariance."""
-        scale = jnp.exp(jnp.diagonal(params[1:]))
+        xp = params.__array_namespace__()
+        scale = xp.exp(xp.diagonal(params[1:]))
         return scale[:, None] * self._unit_factor(params)
 
     def noise(self, layout: Layout, key: Key, num_draws: int) -> Float[Array, "draws dim"]:
@@ -90,23 +93,24 @@ class FullRank(AbstractGaussian):
         scale: Float[Array, " dim"] | Float[Array, "dim dim"],
     ) -> Float[Array, "rows dim"]:
         if scale.ndim == 2:
-            return self.from_cholesky(shift + scale @ params[0], scale @ self.cholesky(params))
+            return jnp.asarray(self.from_cholesky(shift + scale @ params[0], scale @ self.cholesky(params)))
         moved = params.at[0].set(shift + scale * params[0])
         return moved.at[1:].add(jnp.diag(jnp.log(scale)))
 
-    def mean(self, params: Float[Array, "rows dim"]) -> Float[Array, " dim"]:
+    def mean(self, params: Float[ArrayLike, "rows dim"]) -> Float[ArrayLike, " dim"]:
         return params[0]
 
-    def standard_deviations(self, params: Float[Array, "rows dim"]) -> Float[Array, " dim"]:
-        return jnp.sqrt(jnp.sum(self.cholesky(params) ** 2, axis=1))
+    def standard_deviations(self, params: Float[ArrayLike, "rows dim"]) -> Float[ArrayLike, " dim"]:
+        xp = params.__array_namespace__()
+        return xp.sqrt(xp.sum(self.cholesky(params) ** 2, axis=1))
 
-    def covariance(self, params: Float[Array, "rows dim"]) -> Float[Array, "dim dim"]:
+    def covariance(self, params: Float[ArrayLike, "rows dim"]) -> Float[ArrayLike, "dim dim"]:
         factor = self.cholesky(params)
         return factor @ factor.T
 
-    def _unit_factor(self, params: Float[Array, "rows dim"]) -> Float[Array, "dim dim"]:
-        dim = params.shape[1]
-        return jnp.tril(params[1:], -1) / math.sqrt(dim) + jnp.eye(dim, dtype=params.dtype)
+    def _unit_factor(self, params: Float[ArrayLike, "rows dim"]) -> Any:
+        xp, dim = params.__array_namespace__(), params.shape[1]
+        return xp.tril(params[1:], -1) / math.sqrt(dim) + xp.eye(dim, dtype=params.dtype)
 
 
 def _log_normal(noise: Float[Array, " dim"]) -> Float[Array, ""]:

@@ -14,12 +14,13 @@ Parameters are one array of shape (rank + 2, dim): location, log scales, and the
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Float
 
-from posterion._typing import Array, Key
+from posterion._typing import Array, ArrayLike, Key
 from posterion.errors import OptionError
 from posterion.families.base import AbstractGaussian
 from posterion.target.layout import Layout
@@ -87,25 +88,29 @@ class LowRank(AbstractGaussian):
     ) -> Float[Array, "rows dim"]:
         return params.at[0].set(shift + scale * params[0]).at[1].add(jnp.log(scale))
 
-    def mean(self, params: Float[Array, "rows dim"]) -> Float[Array, " dim"]:
+    def mean(self, params: Float[ArrayLike, "rows dim"]) -> Float[ArrayLike, " dim"]:
         return params[0]
 
-    def standard_deviations(self, params: Float[Array, "rows dim"]) -> Float[Array, " dim"]:
+    def standard_deviations(self, params: Float[ArrayLike, "rows dim"]) -> Float[ArrayLike, " dim"]:
         _, log_scale, factor = self._parts(params)
-        return jnp.exp(log_scale) * jnp.sqrt(1 + jnp.sum(factor**2, axis=0))
+        xp = params.__array_namespace__()
+        return xp.exp(log_scale) * xp.sqrt(1 + xp.sum(factor**2, axis=0))
 
-    def covariance(self, params: Float[Array, "rows dim"]) -> Float[Array, "dim dim"]:
+    def covariance(self, params: Float[ArrayLike, "rows dim"]) -> Float[ArrayLike, "dim dim"]:
         _, log_scale, factor = self._parts(params)
-        scale = jnp.exp(log_scale)
-        return scale[:, None] * (jnp.eye(scale.size, dtype=scale.dtype) + factor.T @ factor) * scale
+        xp = params.__array_namespace__()
+        scale = xp.exp(log_scale)
+        return scale[:, None] * (xp.eye(scale.size, dtype=scale.dtype) + factor.T @ factor) * scale
 
-    def _parts(
-        self, params: Float[Array, "rows dim"]
-    ) -> tuple[Float[Array, " dim"], Float[Array, " dim"], Float[Array, "rank dim"]]:
+    def _parts(self, params: Float[ArrayLike, "rows dim"]) -> tuple[Any, Any, Any]:
+        """Location, log scales and factor (rank, dim), arrays of the same kind as ``params``."""
         return params[0], params[1], params[2:] / math.sqrt(self.rank)
 
     def _log_density(
-        self, log_scale: Float[Array, " dim"], factor: Float[Array, "rank dim"], standardised: Float[Array, " dim"]
+        self,
+        log_scale: Float[Array, " dim"],
+        factor: Float[Array, "rank dim"],
+        standardised: Float[Array, " dim"],
     ) -> Float[Array, ""]:
         """Of ``standardised`` under N(0, I + factor' factor), and the scales' volume."""
         inner = jnp.eye(self.rank, dtype=factor.dtype) + factor @ factor.T

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Float
 
-from posterion._typing import Array, Key
+from posterion._typing import Array, ArrayLike, Key
 from posterion.families.base import AbstractGaussian
 from posterion.target.layout import Layout
 
@@ -60,11 +60,12 @@ class MeanField(AbstractGaussian):
         location, log_scale = params
         return jnp.stack([shift + scale * location, log_scale + jnp.log(scale)])
 
-    def mean(self, params: Float[Array, "2 dim"]) -> Float[Array, " dim"]:
+    def mean(self, params: Float[ArrayLike, "2 dim"]) -> Float[ArrayLike, " dim"]:
         return params[0]
 
-    def standard_deviations(self, params: Float[Array, "2 dim"]) -> Float[Array, " dim"]:
-        return jnp.exp(params[1])
+    def standard_deviations(self, params: Float[ArrayLike, "2 dim"]) -> Float[ArrayLike, " dim"]:
+        return params.__array_namespace__().exp(params[1])
 
-    def covariance(self, params: Float[Array, "2 dim"]) -> Float[Array, "dim dim"]:
-        return jnp.diag(jnp.exp(2 * params[1]))
+    def covariance(self, params: Float[ArrayLike, "2 dim"]) -> Float[ArrayLike, "dim dim"]:
+        xp = params.__array_namespace__()
+        return xp.diag(xp.exp(2 * params[1]))
