@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     )
     from posterion.frontends.stan import stan
     from posterion.loading import load
-    from posterion.methods import ADVI, MAP, Laplace, LinearisedLaplace
+    from posterion.methods import ADVI, IVON, MAP, Laplace, LinearisedLaplace
     from posterion.optim.convergence import Rounds
     from posterion.posterior.posterior import Posterior
 
@@ -35,6 +35,7 @@ __all__ = [
     "FanInPrior",
     "FullRank",
     "HorseshoePrior",
+    "IVON",
     "InformedPrior",
     "Laplace",
     "LearnedScalePrior",
@@ -60,6 +61,7 @@ _HOMES = {
     "FanInPrior": "posterion.frontends.network",
     "FullRank": "posterion.families",
     "HorseshoePrior": "posterion.frontends.network",
+    "IVON": "posterion.methods",
     "InformedPrior": "posterion.frontends.network",
     "Laplace": "posterion.methods",
     "LearnedScalePrior": "posterion.frontends.network",

@@ -22,6 +22,8 @@ from posterion.target import AbstractTarget, Layout, RowPlan
 _FINAL_DRAWS = 4096
 _EVALUATION_ROWS = 1 << 22
 """Rows times draws that one evaluation of the ELBO may touch, above the least number of draws."""
+_EVALUATION_VALUES = 1 << 25
+"""Random numbers that one evaluation may hold at once, above 16 draws."""
 _TRIES = 20
 _QUICK_VALUES = 1 << 14
 """Numbers in the data up to which the few hundred derivatives of the start cost less than compiling them well."""
@@ -105,8 +107,10 @@ class Task:
         return kept[key]
 
     def num_draws(self, wanted: int) -> int:
-        """As many draws as wanted, or fewer (a power of two) where rows are many."""
-        return int(max(64, min(wanted, 2 ** int(np.log2(max(64, _EVALUATION_ROWS / self.num_rows))))))
+        """As many draws as wanted, or fewer (a power of two) where rows or variables are many."""
+        rows = max(64, min(wanted, 2 ** int(np.log2(max(64, _EVALUATION_ROWS / self.num_rows)))))
+        values = 2 ** int(np.log2(max(16, _EVALUATION_VALUES / max(self.layout.size, 1))))
+        return int(min(rows, values))
 
     def initial_point(self) -> Float[np.ndarray, " dim"]:
         """The model's own."""

@@ -6,6 +6,7 @@ from posterion.errors import OptionError
 from posterion.families import FullRank, LowRank
 from posterion.methods.advi import ADVI
 from posterion.methods.base import AbstractMethod
+from posterion.methods.ivon import IVON
 from posterion.methods.laplace import Laplace
 from posterion.methods.linearised import LinearisedLaplace
 from posterion.methods.maximum import MAP
@@ -15,6 +16,7 @@ METHODS: dict[str, Callable[[], AbstractMethod]] = {
     "fullrank_advi": lambda: ADVI(family=FullRank()),
     "lowrank_advi": lambda: ADVI(family=LowRank()),
     "laplace": Laplace,
+    "ivon": IVON,
     "map": MAP,
     "linearised_laplace": LinearisedLaplace,
 }

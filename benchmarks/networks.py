@@ -1,0 +1,279 @@
+"""Posteriors of networks: held-out log score by width, and agreement with NUTS where NUTS can be had.
+
+Accuracy only; nothing here is timed to the second, so it may run on a busy machine. Every posterior sees the same
+splits, the same network and, but for the MAP ensemble, the same prior: scales learned per layer.
+
+    python benchmarks/networks.py --quick          # two splits, short chains: tests the script
+    python benchmarks/networks.py                  # all of it
+    python benchmarks/networks.py --render         # writes the documentation's table from the JSON
+"""
+
+import argparse
+import json
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import posterion as po
+from posterion.predictive import predict
+
+HERE = Path(__file__).parent
+DATA = Path(os.environ.get("POSTERION_DATA", HERE.parent.parent / "shared/data"))
+RESULTS, PAGE = HERE / "results/networks.json", HERE.parent / "docs/benchmarks/networks.md"
+
+
+@dataclass(frozen=True)
+class Case:
+    """A data set, a network, and whether NUTS can be had for it."""
+
+    name: str
+    hidden: tuple[int, ...]
+    likelihood: str
+    load: Callable[[], tuple[np.ndarray, np.ndarray]]
+    size: str
+    reference: bool = False
+    activation: Callable = jnp.tanh
+
+
+def uci(name: str) -> tuple[np.ndarray, np.ndarray]:
+    with np.load(DATA / f"uci_regression/{name}.npz") as file:
+        return file["X"].astype(float), file["y"].astype(float)
+
+
+def table(name: str, columns: slice = slice(None)) -> tuple[np.ndarray, np.ndarray]:
+    with np.load(DATA / f"tabular_classification/{name}.npz") as file:
+        return file["X"].astype(float)[:, columns], file["y"].astype(int)
+
+
+CASES = (
+    Case("breast cancer, 2 columns", (5, 5), "bernoulli", lambda: table("breast_cancer_wdbc", slice(2)), "small", True),
+    Case("yacht", (10,), "normal", lambda: uci("yacht"), "small", True),
+    Case("pima", (10,), "bernoulli", lambda: table("pima"), "small"),
+    Case("concrete", (50,), "normal", lambda: uci("concrete"), "middle", activation=jax.nn.relu),
+    Case("energy", (50,), "normal", lambda: uci("energy"), "middle", activation=jax.nn.relu),
+    Case("banana", (50,), "bernoulli", lambda: table("banana"), "middle", activation=jax.nn.relu),
+    Case("digits", (200, 200), "categorical", lambda: table("digits8x8"), "large", activation=jax.nn.relu),
+)
+
+
+@dataclass(frozen=True)
+class Split:
+    """Standardised training and test rows; ``shift`` turns a log score back to the outcome's own units."""
+
+    x: np.ndarray
+    y: np.ndarray
+    x_test: np.ndarray
+    y_test: np.ndarray
+    shift: float
+
+
+def split(case: Case, seed: int) -> Split:
+    x, y = case.load()
+    order = np.random.default_rng([seed, 7]).permutation(len(x))
+    if len(order) > 1500 and case.size != "large":
+        order = order[:1500]
+    cut = len(order) // 2 if len(order) < 600 else int(0.9 * len(order))
+    train, test = order[:cut], order[cut:]
+    keep = x[train].std(axis=0) > 0
+    centre, scale = x[train][:, keep].mean(axis=0), x[train][:, keep].std(axis=0)
+    standard = lambda rows: (x[rows][:, keep] - centre) / scale
+    if case.likelihood != "normal":
+        return Split(standard(train), y[train], standard(test), y[test], 0.0)
+    mean, sd = y[train].mean(), y[train].std()
+    return Split(standard(train), (y[train] - mean) / sd, standard(test), (y[test] - mean) / sd, float(np.log(sd)))
+
+
+def network(case: Case, data: Split, prior: object = None) -> object:
+    outputs = int(data.y.max()) + 1 if case.likelihood == "categorical" else 1
+    widths = (data.x.shape[1], *case.hidden, outputs)
+
+    def init(key):
+        keys = jax.random.split(key, len(widths))
+        return [
+            {"w": jax.random.normal(k, (a, b)) / jnp.sqrt(a), "b": jnp.zeros(b)}
+            for k, a, b in zip(keys, widths, widths[1:], strict=False)
+        ]
+
+    def apply(layers, x):
+        for layer in layers[:-1]:
+            x = case.activation(x @ layer["w"] + layer["b"])
+        return x @ layers[-1]["w"] + layers[-1]["b"]
+
+    return po.network((init, apply), data={"x": data.x, "y": data.y}, prior=prior, likelihood=case.likelihood)
+
+
+# ---- posteriors: each gives a prediction of the test rows
+def fitted(method: object, **options: object) -> Callable:
+    def run(case: Case, data: Split, seed: int, quick: bool):
+        approx = po.fit(network(case, data), method, random_seed=seed, progress=False, **options)
+        return approx.predict({"x": data.x_test}, draws=500)
+
+    return run
+
+
+def map_ensemble(case: Case, data: Split, seed: int, quick: bool, members: int = 8):
+    """Modes under the fan-in prior from fresh starts: the baseline, whose spread is no posterior."""
+    import optax
+
+    target = network(case, data, prior="fan_in")
+    arrays = target.as_arrays(target.data)
+    steps = 300 if quick else 3000
+
+    @jax.jit
+    def train(z):
+        optimiser = optax.adam(optax.cosine_decay_schedule(0.02, steps))
+
+        def step(carry, _):
+            z, memory = carry
+            updates, memory = optimiser.update(jax.grad(lambda z: -target.log_density(z, arrays))(z), memory)
+            return (optax.apply_updates(z, updates), memory), None
+
+        return jax.lax.scan(step, (z, optimiser.init(z)), None, length=steps)[0][0]
+
+    modes = [np.asarray(train(jnp.asarray(target.initial_point(100 * seed + k), jnp.float32))) for k in range(members)]
+    return predict(target, np.stack(modes), {"x": data.x_test}, key=jax.random.key(seed), x64=False)
+
+
+def nuts(case: Case, data: Split, seed: int, quick: bool):
+    from numpyro.infer import MCMC, NUTS
+
+    target = network(case, data)
+    with jax.enable_x64(True):
+        arrays = target.as_arrays(target.data)
+        steps = 100 if quick else 1000
+        kernel = NUTS(potential_fn=lambda z: -target.log_density(z, arrays), max_tree_depth=8)
+        chains = []
+        for chain in range(2):
+            mcmc = MCMC(kernel, num_warmup=steps // 2, num_samples=steps, progress_bar=False)
+            start = jnp.asarray(target.initial_point(10 * seed + chain))
+            mcmc.run(jax.random.key(1000 * seed + chain), init_params=start)
+            chains.append(np.asarray(mcmc.get_samples()))
+    draws = np.concatenate(chains)[:: 1 if quick else 4]
+    return predict(target, draws, {"x": data.x_test}, key=jax.random.key(seed), x64=True)
+
+
+POSTERIORS: dict[str, Callable] = {
+    "mean-field": fitted("advi"),
+    "low rank (10)": fitted(po.ADVI(family=po.LowRank(rank=10))),
+    "linearised Laplace": fitted("linearised_laplace"),
+    "last layer": fitted(po.LinearisedLaplace(weights="last")),
+    "MAP ensemble (8)": map_ensemble,
+}
+
+
+def measure(case: Case, name: str, run: Callable, data: Split, seed: int, quick: bool, reference: object) -> dict:
+    began = time.process_time()
+    found = run(case, data, seed, quick)
+    scores = found.log_score("y", data.y_test) - data.shift
+    row = {"case": case.name, "posterior": name, "split": seed, "log_score": float(np.mean(scores))}
+    row["cpu_seconds"] = time.process_time() - began
+    if reference is not None:
+        spread, known = np.asarray(found.epistemic["y"]), np.asarray(reference.epistemic["y"])
+        row["sd_ratio"] = float(np.median(np.sqrt(spread / np.maximum(known, 1e-12))))
+        if case.likelihood == "bernoulli":
+            row["total_variation"] = float(np.mean(np.abs(found.mean["y"] - reference.mean["y"])))
+    return row
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--render", action="store_true")
+    parser.add_argument("--cases", default="", help="beginnings of names, with commas")
+    parser.add_argument("--posteriors", default="", help="beginnings of names, with commas")
+    parser.add_argument("--splits", type=int, default=5)
+    parser.add_argument("--reference", action="store_true", help="NUTS too, where it can be had")
+    options = parser.parse_args()
+    if options.render:
+        render()
+        return
+    wanted = lambda name, given: not given or any(name.startswith(part) for part in given.split(","))
+    for case in CASES:
+        if not wanted(case.name, options.cases):
+            continue
+        for seed in range(1 if options.quick else options.splits if case.size != "large" else min(2, options.splits)):
+            data = split(case, seed)
+            reference = None
+            if options.reference and case.reference and seed < 2:
+                reference = nuts(case, data, seed, options.quick)
+                score = float(np.mean(reference.log_score("y", data.y_test))) - data.shift
+                keep({"case": case.name, "posterior": "NUTS", "split": seed, "log_score": score}, options.quick)
+            for name, run in POSTERIORS.items():
+                if wanted(name, options.posteriors):
+                    try:
+                        row = measure(case, name, run, data, seed, options.quick, reference)
+                    except Exception as error:  # a posterior that fails is a row that says so
+                        row = {"case": case.name, "posterior": name, "split": seed, "error": str(error)[:200]}
+                    keep(row, options.quick)
+
+
+def keep(row: dict, quick: bool) -> None:
+    print(json.dumps(row), flush=True)
+    if quick:
+        return
+    rows = json.loads(RESULTS.read_text()) if RESULTS.exists() else []
+    same = ("case", "posterior", "split")
+    rows = [old for old in rows if any(old[k] != row[k] for k in same)] + [row]
+    RESULTS.parent.mkdir(exist_ok=True)
+    RESULTS.write_text(json.dumps(rows, indent=1) + "\n")
+
+
+def render() -> None:
+    """Write the table into the documentation's page, between its marks."""
+    rows = json.loads(RESULTS.read_text())
+    names = [name for name in (*POSTERIORS, "NUTS") if any(row["posterior"] == name for row in rows)]
+    lines = ["| data, network | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
+    for case in CASES:
+        scores = {
+            name: {
+                r["split"]: r["log_score"]
+                for r in rows
+                if (r["case"], r["posterior"]) == (case.name, name) and "log_score" in r
+            }
+            for name in names
+        }
+        if not any(scores.values()):
+            continue
+        means = {name: np.mean(list(found.values())) for name, found in scores.items() if found}
+        comparable = {
+            name: value for name, value in means.items() if len(scores[name]) == max(map(len, scores.values()))
+        }
+        best = max(comparable, key=comparable.__getitem__)
+        cells = []
+        for name in names:
+            found = scores[name]
+            if not found:
+                cells.append("")
+                continue
+            common = sorted(set(found) & set(scores[best]))
+            differences = [found[s] - scores[best][s] for s in common]
+            error = np.std(differences, ddof=1) / np.sqrt(len(common)) if len(common) > 1 and name != best else 0.0
+            text = f"{means[name]:.3f}" + (f" ± {error:.3f}" if error else "")
+            cells.append(f"**{text}**" if name == best else text)
+        lines.append(f"| {case.name}, {'-'.join(map(str, case.hidden))} | " + " | ".join(cells) + " |")
+    agreement = [r for r in rows if "sd_ratio" in r]
+    lines += [
+        "",
+        "| agreement with NUTS | spread / NUTS's, median over test rows | total variation of probabilities |",
+        "|---|---|---|",
+    ]
+    for case in CASES:
+        for name in names:
+            found = [r for r in agreement if (r["case"], r["posterior"]) == (case.name, name)]
+            if found:
+                variation = [r["total_variation"] for r in found if "total_variation" in r]
+                shown = f"{np.mean(variation):.3f}" if variation else ""
+                lines.append(f"| {case.name}: {name} | {np.mean([r['sd_ratio'] for r in found]):.2f} | {shown} |")
+    begin, end = "<!-- table -->", "<!-- end of table -->"
+    before, _, rest = PAGE.read_text().partition(begin)
+    PAGE.write_text(before + begin + "\n\n" + "\n".join(lines) + "\n\n" + end + rest.partition(end)[2])
+
+
+if __name__ == "__main__":
+    main()

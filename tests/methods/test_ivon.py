@@ -1,0 +1,74 @@
+"""IVON: the mean-field optimum of a Gaussian, its update by hand, many variables, and refusals."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import posterion as po
+from posterion._typing import Batch
+from posterion.errors import OptionError
+from posterion.target import Layout, Variable
+
+SCALES = np.array([1.0, 3.0, 0.02])
+CORRELATED = np.array([[1.0, 0.6, 0.0], [0.6, 1.0, 0.3], [0.0, 0.3, 1.0]])
+PRECISION = CORRELATED / SCALES / SCALES[:, None]
+MEAN = np.array([2.0, -1.0, 0.3])
+
+
+def gaussian(z, _=None):
+    return -0.5 * (z - MEAN) @ jnp.asarray(PRECISION, z.dtype) @ (z - MEAN)
+
+
+def test_the_mean_field_optimum_of_a_gaussian_of_bad_scales():
+    """Means exact; precisions the diagonal of the Gaussian's precision, to the noise of a thousand steps' mean."""
+    target = po.log_density(gaussian, initial=np.zeros(3))
+    approx = po.fit(target, "ivon", n=6000, random_seed=0, progress=False)
+    location, log_scale = approx.params
+    best = 1 / np.sqrt(np.diag(PRECISION))
+    np.testing.assert_allclose(location, MEAN, atol=0.05 * best.max())
+    assert np.abs((location - MEAN) / best).max() < 0.1
+    # One step's estimate of H has a relative variance of 2 and more; the mean over 1,000 steps of 0.2 %: 5 % in H.
+    np.testing.assert_allclose(np.exp(log_scale), best, rtol=0.1)
+
+
+def test_a_step_is_the_papers():
+    """Against the update written out, without its guards."""
+    method, layout = po.IVON(momentum=0.9, memory=0.99), Layout((Variable("z", (3,), (3,)),))
+    with jax.enable_x64(True):
+        algorithm = method.algorithm(gaussian, layout)
+        zero, one = jnp.zeros(3), jnp.ones(3)
+        state = method.start(
+            layout, jax.random.key(0), jnp.asarray(MEAN + 0.01 * SCALES), 1.2 * jnp.asarray(SCALES), zero, one
+        )
+        noise, rate = jnp.array([0.5, -0.3, 0.2]), jnp.asarray(0.05)
+        new, info = jax.jit(algorithm.step)(noise, state, Batch({}), rate)
+    m, h = np.asarray(state.location), np.asarray(state.precision)
+    z = m + noise / np.sqrt(h)
+    gradient = PRECISION @ (z - MEAN)
+    estimate = gradient * noise * np.sqrt(h)
+    found = 0.99 * h + 0.01 * estimate + 0.5 * 0.01**2 * (h - estimate) ** 2 / h
+    np.testing.assert_allclose(new.precision, found, rtol=1e-10)
+    np.testing.assert_allclose(new.location, m - 0.05 * gradient / found, rtol=1e-10)  # the first mean is unbiased
+    log_q = -0.5 * np.sum(noise**2) + 0.5 * np.log(h).sum() - 1.5 * np.log(2 * np.pi)
+    np.testing.assert_allclose(info.loss, log_q - float(gaussian(z)), rtol=1e-10)
+
+
+def test_the_pool_of_normals_gives_many_variables_their_spread():
+    """10,000 variables, where draws come from the pool: all find mean and spread, in float32."""
+    size = 10_000
+    target = po.log_density(lambda z: -0.5 * jnp.sum((z - 1.0) ** 2) * 100.0, initial=np.zeros(size))
+    approx = po.fit(target, po.IVON(), n=2000, random_seed=0, progress=False, precision="float32")
+    location, log_scale = approx.params
+    np.testing.assert_allclose(location.mean(), 1.0, atol=0.01)
+    np.testing.assert_allclose(np.exp(log_scale).mean(), 0.1, rtol=0.05)
+    assert np.exp(log_scale).std() < 0.01
+
+
+def test_what_is_refused():
+    with pytest.raises(OptionError, match="memory must lie between 0 and 1"):
+        po.IVON(memory=1.0)
+    target = po.log_density(gaussian, initial=np.zeros(3))
+    with pytest.raises(OptionError, match="IVON is an optimiser itself"):
+        po.fit(target, "ivon", obj_optimizer=optax.adam(0.1), progress=False)
