@@ -23,7 +23,7 @@ PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 BASE = ("_typing", "_optional", "_files", "errors", "distributed")
 PUBLIC = "posterion"
 """Stands for what users import: the names of ``posterion.__all__`` and the public modules."""
-PUBLIC_MODULES = ("posterion.decisions", "posterion.diagnostics", "posterion.errors", "posterion.plots")
+PUBLIC_MODULES = tuple(f"posterion.{name}" for name in ("decisions", "diagnostics", "errors", "plots", "serving"))
 
 
 def read_table() -> dict[str, tuple[str, ...]]:
@@ -49,7 +49,7 @@ FOREIGN = {
 }
 
 # Imported with a package that is declared, as a part of it.
-COMES_WITH = {"jaxlib": "jax", "pytensor": "pymc", "pandas": "xarray"}
+COMES_WITH = {"jaxlib": "jax", "pytensor": "pymc", "pandas": "xarray", "pydantic": "fastapi", "starlette": "fastapi"}
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from typing import Any
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.exceptions import PluginError
 
-MODULES = ("posterion.decisions", "posterion.diagnostics", "posterion.errors", "posterion.plots")
+MODULES = ("posterion.decisions", "posterion.diagnostics", "posterion.errors", "posterion.plots", "posterion.serving")
 """Modules that users reach by an attribute of `posterion` and whose names are public, besides ``posterion.__all__``."""
 
 

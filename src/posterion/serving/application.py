@@ -1,0 +1,206 @@
+"""The service's addresses: an API and one page; every refusal says which column and row, and nothing of the server."""
+
+import logging
+import tempfile
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from importlib import resources
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, StreamingResponse
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Histogram, generate_latest
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+
+import posterion as po
+from posterion.errors import OptionError, PosterionError
+from posterion.serving.limits import Limits
+from posterion.serving.model import ServedModel
+from posterion.serving.rows import Fault, RefusedError
+from posterion.serving.service import Service
+from posterion.serving.uploads import predict_file
+
+_LOG = logging.getLogger("posterion.serving")
+_PAGE = {"page.html": "text/html", "page.css": "text/css", "page.js": "text/javascript", "icon.svg": "image/svg+xml"}
+_HEADERS = {
+    "Content-Security-Policy": "default-src 'self'; frame-ancestors 'none'; base-uri 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-store",
+}
+
+
+class Rows(BaseModel):
+    """Rows to predict, each an object of column name to value."""
+
+    model_config = ConfigDict(extra="forbid")
+    rows: list[dict[str, Any]]
+
+
+class OneRow(BaseModel):
+    """A row to look at."""
+
+    model_config = ConfigDict(extra="forbid")
+    row: dict[str, Any]
+
+
+class SurfaceRequest(OneRow):
+    """A row, and the two inputs over which to predict."""
+
+    first: str = Field(max_length=1000)
+    second: str = Field(max_length=1000)
+
+
+def create_app(model: ServedModel, *, limits: Limits | None = None) -> FastAPI:
+    """Make the service as an ASGI application, for a server of your own.
+
+    Parameters
+    ----------
+    model
+        What to serve.
+    limits
+        What a request may ask for; None for the defaults.
+
+    Raises
+    ------
+    OptionError
+        If names of the model's classes cannot be written into a line of a table.
+    """
+    if any("\n" in name or "\r" in name for name in model.classes):
+        raise OptionError("names of classes must not hold line breaks")
+    service = Service(model, limits or Limits())
+    files = {name: resources.files("posterion.serving").joinpath("page", name).read_bytes() for name in _PAGE}
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        seconds = await run_in_threadpool(service.warm_up)
+        _LOG.info("warmed up in %.2f s", seconds)
+        yield
+
+    # The interactive documentation would be fetched from elsewhere; /openapi.json is here.
+    app = FastAPI(
+        title=model.name,
+        version=po.__version__,
+        docs_url=None,
+        redoc_url=None,
+        lifespan=lifespan,
+        description="Predictions with their uncertainty.",
+    )
+    app.state.service = service
+    counts = _instrument(app, service)
+    _refusals(app)
+
+    @app.get("/health", summary="Whether the service is ready")
+    def health() -> dict[str, Any]:
+        return {"status": "ok" if service.warmed else "starting", "version": po.__version__}
+
+    @app.get("/schema", summary="What the model takes and predicts")
+    def schema() -> dict[str, Any]:
+        return service.schema()
+
+    @app.post("/predict", summary="Predict rows")
+    def predict(body: Rows) -> dict[str, Any]:
+        found = service.predictions(body.rows)
+        counts.inc(len(body.rows))
+        return found
+
+    @app.post("/surface", summary="Predictions over two inputs, the others as in the row")
+    def surface(body: SurfaceRequest) -> dict[str, Any]:
+        return service.surface(body.row, body.first, body.second)
+
+    @app.post("/nearest", summary="The training rows nearest to a row, with their outcomes")
+    def nearest(body: OneRow) -> dict[str, Any]:
+        return service.nearest(body.row)
+
+    @app.post("/upload", summary="Predict a CSV table (the body) and mark the most uncertain rows for referral")
+    async def upload(request: Request, refer: float = 0.1) -> Response:
+        if not 0 <= refer <= 1:
+            raise RefusedError([Fault(f"refer must be a share between 0 and 1; found {refer:g}")])
+        with tempfile.TemporaryFile() as file:
+            size = 0
+            async for piece in request.stream():
+                size += len(piece)
+                if size > service.limits.upload_bytes:
+                    raise RefusedError([Fault(f"the table is larger than {service.limits.upload_bytes:,} bytes")], 413)
+                await run_in_threadpool(file.write, piece)
+            await run_in_threadpool(file.seek, 0)
+            lines = await run_in_threadpool(lambda: predict_file(service, file, refer=refer))
+        name = {"Content-Disposition": 'attachment; filename="predictions.csv"'}
+        return StreamingResponse(lines, media_type="text/csv", headers=name)
+
+    def page(name: str) -> Callable[[], Response]:
+        return lambda: Response(files[name], media_type=_PAGE[name])
+
+    for name in _PAGE:
+        address = "/" if name == "page.html" else f"/{name}"
+        app.add_api_route(address, page(name), include_in_schema=False, response_class=Response)
+    app.add_api_route("/favicon.ico", page("icon.svg"), include_in_schema=False, response_class=Response)
+    return app
+
+
+def _instrument(app: FastAPI, service: Service) -> Counter:
+    """Limits, headers and measurements of every request; the counter of predicted rows."""
+    registry = CollectorRegistry()
+    requests = Counter("posterion_requests", "Requests answered", ["path", "status"], registry=registry)
+    seconds = Histogram("posterion_request_seconds", "Time to answer", ["path"], registry=registry)
+    rows = Counter("posterion_rows", "Rows predicted by /predict", registry=registry)
+
+    @app.middleware("http")
+    async def measured(request: Request, answer: Callable[[Request], Awaitable[Response]]) -> Response:
+        began, length = time.perf_counter(), request.headers.get("content-length", "")
+        most = service.limits.upload_bytes if request.url.path == "/upload" else service.limits.body_bytes
+        if length.isdigit() and int(length) > most:
+            response = refusal([Fault(f"the request is larger than {most:,} bytes")], 413)
+        elif request.url.path != "/upload" and request.method == "POST" and not length.isdigit():
+            response = refusal([Fault("send the length of the request (Content-Length)")], 411)
+        else:
+            try:
+                response = await answer(request)
+            except Exception:
+                _LOG.exception("a request to %s failed", request.url.path)
+                response = refusal([Fault("something went wrong inside the service; its log says what")], 500)
+        response.headers.update(_HEADERS)
+        route = request.scope.get("route")
+        path = getattr(route, "path", "other")
+        requests.labels(path, response.status_code).inc()
+        seconds.labels(path).observe(time.perf_counter() - began)
+        return response
+
+    @app.get("/metrics", include_in_schema=False)
+    def metrics() -> Response:
+        return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+
+    return rows
+
+
+def refusal(faults: list[Fault] | tuple[Fault, ...], status: int) -> JSONResponse:
+    """A refusal as JSON: ``{"errors": [{"row": 1, "column": "age", "message": "found 'x', expected a number"}]}``."""
+    return JSONResponse({"errors": [vars(fault) for fault in faults]}, status_code=status)
+
+
+def _refusals(app: FastAPI) -> None:
+    @app.exception_handler(RefusedError)
+    async def refused(_: Request, error: RefusedError) -> Response:
+        return refusal(error.faults, error.status)
+
+    @app.exception_handler(RequestValidationError)
+    async def misshapen(_: Request, error: RequestValidationError) -> Response:
+        faults = []
+        for one in error.errors()[:20]:
+            place = [part for part in one["loc"] if part != "body"]
+            where = ".".join(map(str, place))[:200]
+            row = place[1] + 1 if len(place) > 1 and place[0] == "rows" and isinstance(place[1], int) else None
+            faults.append(Fault(f"{where + ': ' if where else ''}{one['msg']}", row))
+        return refusal(faults, 422)
+
+    @app.exception_handler(PosterionError)
+    async def unfit(_: Request, error: PosterionError) -> Response:
+        return refusal([Fault(str(error))], 422)
+
+    @app.exception_handler(HTTPException)
+    async def not_here(_: Request, error: HTTPException) -> Response:
+        return refusal([Fault(str(error.detail))], error.status_code)
