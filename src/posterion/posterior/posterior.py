@@ -11,11 +11,14 @@ from jaxtyping import Float
 
 from posterion._typing import PyTree
 from posterion.compilation.cache import Program
+from posterion.diagnostics.corrections import Corrections
 from posterion.diagnostics.verdict import Verdict, judge
 from posterion.errors import DataError, OptionError, UnsupportedModelError
 from posterion.families import AbstractFamily
+from posterion.posterior import judging
 from posterion.posterior.datatree import constrained_draws, data_groups, to_datatree
 from posterion.posterior.density import LoadedDensity
+from posterion.posterior.importance import WeightedDraws
 from posterion.posterior.record import FitRecord
 from posterion.predictive import Prediction, predict
 from posterion.target import AbstractRowTarget, AbstractTarget, Layout
@@ -23,7 +26,7 @@ from posterion.target import AbstractRowTarget, AbstractTarget, Layout
 if TYPE_CHECKING:
     import xarray
 
-_PURPOSES = ("sample", "predict")
+_PURPOSES = ("sample", "predict", "verdict", "resample", "reference")
 
 
 class Posterior:
@@ -115,7 +118,7 @@ class Posterior:
         """Independent draws of the flat unconstrained vector, as the engine sees it."""
         return self._draws(_whole("draws", draws), "sample", random_seed)
 
-    def sample(self, draws: int = 1000, random_seed: int | None = None) -> "xarray.DataTree":
+    def sample(self, draws: int = 1000, random_seed: int | None = None, *, resample: bool = False) -> "xarray.DataTree":
         """Draw from the approximate posterior.
 
         Parameters
@@ -124,14 +127,25 @@ class Posterior:
             How many.
         random_seed
             None draws the same values every time, derived from the fit's own seed.
+        resample
+            Pick the draws, with replacement, from four times as many by their Pareto-smoothed importance weights. That
+            puts right what the approximation misses, as far as its draws reach: see `corrections`. Warns where k-hat
+            says that they do not reach.
 
         Returns
         -------
         xarray.DataTree
             ArviZ's form: group ``posterior`` with dims (chain, draw, ...), the model's dims and coords, deterministics
             included; ``observed_data`` and ``constant_data`` where the data are at hand.
+
+        Raises
+        ------
+        UnsupportedModelError
+            If draws are to be resampled and the approximation has no density, or was loaded without its model.
         """
-        if isinstance(self.target, LoadedDensity) and self.target.draws:
+        if resample:
+            values = judging.resampled(self, _whole("draws", draws), random_seed)
+        elif isinstance(self.target, LoadedDensity) and self.target.draws:
             values = self.target.some_draws(_whole("draws", draws), random_seed)
         else:
             z = self.sample_unconstrained(draws, random_seed)
@@ -175,7 +189,7 @@ class Posterior:
                 raise DataError("a loaded posterior does not keep the data it was fitted to: pass the rows to predict")
             data = {name: self._data[name] for name, slot in self.target.slots.items() if not slot.only_observed}
         z = self._draws(_whole("draws", draws), "predict", random_seed)
-        return predict(self.target, z, data, key=self._key("predict", random_seed), x64=self.record.x64)
+        return predict(self.target, z, data, key=self.key("predict", random_seed), x64=self.record.x64)
 
     # ---- verdict
     @cached_property
@@ -190,11 +204,37 @@ class Posterior:
             losses=self.record.losses,
             null_elbo=self.record.null_elbo,
             caveats=self.record.caveats,
+            method=self.record.method,
+            size=self.layout.size,
         )
 
     def diagnose(self) -> Verdict:
-        """How far the approximation can be trusted, and what to do about it."""
-        return self._verdict
+        """How far the approximation can be trusted, and what to do about it.
+
+        More than the line that ``print`` shows: where the model is at hand, thousands of fresh draws are weighed by
+        their importance ratios, and what that changes (`corrections`) becomes part of the verdict.
+        """
+        return self._whole_verdict
+
+    @cached_property
+    def corrections(self) -> Corrections:
+        """Means and sds of the free variables, put right by importance weights; see `Corrections`.
+
+        Raises
+        ------
+        UnsupportedModelError
+            If the approximation has no density, or was loaded without its model.
+        """
+        return judging.corrections(self)
+
+    @cached_property
+    def verdict_draws(self) -> WeightedDraws:
+        """Fresh draws with their importance ratios and, up to 500 parameters, the posterior's gradients there."""
+        return judging.verdict_draws(self)
+
+    @cached_property
+    def _whole_verdict(self) -> Verdict:
+        return judging.whole_verdict(self, self._verdict)
 
     # ---- going on
     def refine(
@@ -274,7 +314,7 @@ class Posterior:
             f"Posterior of {size:,} parameters in {variables} variable{'s' * (variables != 1)}, by {record.method}",
             f"  stop     {record.sentence}",
             f"  ELBO     {elbo}",
-            f"  verdict  {self._verdict.summary}",
+            f"  verdict  {self.__dict__.get('_whole_verdict', self._verdict).summary}",
             f"  time     {record.seconds_compiling:.2f} s compiling, {record.seconds_running:.2f} s running"
             f" {record.steps:,} steps{rows}",
         ]
@@ -284,8 +324,8 @@ class Posterior:
         return "\n".join(lines)
 
     # ---- pieces
-    def _key(self, purpose: str, random_seed: int | None) -> np.ndarray:
-        """Raw key of a purpose, made on the host."""
+    def key(self, purpose: str, random_seed: int | None) -> np.ndarray:
+        """Raw key of a purpose ("sample", "predict", ...), made on the host; derived from the fit's seed if none is given."""
         seed = self.random_seed if random_seed is None else random_seed
         return np.random.SeedSequence([int(seed), 100 + _PURPOSES.index(purpose)]).generate_state(2, np.uint32)
 
@@ -299,7 +339,12 @@ class Posterior:
                     )
                 ),
             )
-            return np.asarray(sampler(self.params, self._key(purpose, random_seed)))
+            return np.asarray(sampler(self.params, self.key(purpose, random_seed)))
+
+    @property
+    def has_data(self) -> bool:
+        """Whether the model and the data of the fit are at hand; not so for one loaded without its model."""
+        return self._data is not None
 
     @property
     def fitted_data(self) -> dict[str, np.ndarray]:

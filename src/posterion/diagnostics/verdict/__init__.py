@@ -15,8 +15,10 @@ References
 """
 
 from posterion.diagnostics.verdict.judge import judge
+from posterion.diagnostics.verdict.moved import with_corrections
 from posterion.diagnostics.verdict.networks import null_elbo
+from posterion.diagnostics.verdict.scores import with_scores
 from posterion.diagnostics.verdict.stop import still_improving
 from posterion.diagnostics.verdict.verdict import Verdict
 
-__all__ = ["Verdict", "judge", "null_elbo", "still_improving"]
+__all__ = ["Verdict", "judge", "null_elbo", "still_improving", "with_corrections", "with_scores"]

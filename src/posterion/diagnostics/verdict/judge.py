@@ -28,6 +28,8 @@ def judge(
     losses: Float[np.ndarray, " steps"] | None = None,
     null_elbo: float | None = None,
     caveats: Sequence[str] = (),
+    method: str = "",
+    size: int = 0,
 ) -> Verdict:
     """Judge an approximation.
 
@@ -50,6 +52,8 @@ def judge(
         From `null_elbo`: the evidence of the best prediction that ignores the inputs.
     caveats
         Sentences that speak against the approximation whatever its numbers say: what its method cannot do.
+    method, size
+        The method's description and the number of parameters, which decide what is worth trying next.
     """
     log_weights = np.asarray(log_weights, np.float64)
     elbo, elbo_se, khat, limit = numbers(log_weights)
@@ -82,7 +86,7 @@ def judge(
                 0, f"the importance ratios vary by {spread:.1%} only: the approximation is the posterior"
             )
         else:
-            judge_khat(khat, limit, log_weights.size, findings)
+            judge_khat(khat, limit, log_weights.size, findings, method=method, size=size)
     return Verdict(
         trustworthy=not findings.against,
         reasons=findings.reasons,

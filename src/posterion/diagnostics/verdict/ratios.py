@@ -9,6 +9,8 @@ from posterion.diagnostics.verdict.findings import Findings
 
 NEARLY_CONSTANT = 0.05
 """Standard deviation of the log importance ratios below which the approximation is as good as exact."""
+_DENSE = 500
+"""Parameters up to which a full covariance is fitted in reasonable time."""
 
 
 def numbers(log_weights: np.ndarray) -> tuple[float, float, float, float]:
@@ -24,7 +26,7 @@ def numbers(log_weights: np.ndarray) -> tuple[float, float, float, float]:
     return elbo, elbo_se, khat, limit
 
 
-def judge_khat(khat: float, limit: float, draws: int, findings: Findings) -> None:
+def judge_khat(khat: float, limit: float, draws: int, findings: Findings, *, method: str = "", size: int = 0) -> None:
     """Whether the importance ratios could turn the draws into the posterior's."""
     if math.isnan(khat):
         findings.against.append(f"{draws} draws are too few to tell how well the approximation covers the posterior")
@@ -36,7 +38,20 @@ def judge_khat(khat: float, limit: float, draws: int, findings: Findings) -> Non
             f"k-hat {khat:.2f} is above {limit:.2f}: the approximation misses part of the joint posterior, typically "
             "its correlations and tails, so intervals may be too narrow; means are often still good"
         )
-        findings.advice.append(
-            "use a richer family (full rank, low rank), or reparametrise correlated or hierarchical variables"
+        findings.advice.append(_richer(method, size))
+        findings.advice.append("compare what you report with a short MCMC run: approx.compare_with_nuts()")
+
+
+def _richer(method: str, size: int) -> str:
+    """What to try next, after this method at this number of parameters."""
+    follows_correlations = any(word in method for word in ("FullRank", "Laplace", "BatchAndMatch", "Pathfinder"))
+    if follows_correlations:
+        return (
+            "its correlations are followed already, so the posterior is not Gaussian: write hierarchies non-centred, "
+            "give heavy tails a scale, or resample: approx.sample(resample=True)"
         )
-        findings.advice.append("compare what you report with a short MCMC run")
+    if size > _DENSE and "LowRank" not in method:
+        return "try method='lowrank_advi', which follows the strongest correlations"
+    if size > _DENSE:
+        return "raise the rank, ADVI(family=LowRank(rank=...)), or write correlated or hierarchical variables apart"
+    return "try method='fullrank_advi', which follows correlations, or write hierarchies non-centred"

@@ -3,6 +3,9 @@
 import textwrap
 from dataclasses import dataclass
 
+from posterion.diagnostics.corrections import Corrections
+from posterion.diagnostics.local_gaussian import LocalGaussian
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -26,6 +29,11 @@ class Verdict:
         The evidence of the best prediction that ignores all inputs, in nats; None if it was not given.
     num_draws
         Fresh draws the numbers rest on.
+    corrections
+        What importance weights change, variable by variable; None where they were not computed: for networks, and
+        where the model is not at hand.
+    gaussian
+        The Gaussian that the posterior's gradients mean; None likewise, and beyond 500 parameters.
     """
 
     trustworthy: bool
@@ -37,6 +45,8 @@ class Verdict:
     elbo_se: float
     null_elbo: float | None
     num_draws: int
+    corrections: Corrections | None = None
+    gaussian: LocalGaussian | None = None
 
     @property
     def summary(self) -> str:
@@ -50,6 +60,7 @@ class Verdict:
         lines += map(_item, self.reasons)
         if self.advice:
             lines += ["What to do:", *map(_item, self.advice)]
+        lines += self._changes()
         if not self.num_draws:
             return "\n".join([*lines, "ELBO and k-hat are not defined: the approximation has no density"])
         numbers = f"ELBO {self.elbo:,.2f} ± {self.elbo_se:.2f} nats"
@@ -57,6 +68,17 @@ class Verdict:
             numbers += f" (without inputs {self.null_elbo:,.2f})"
         numbers += f" · k-hat {self.khat:.2f} (limit {self.khat_threshold:.2f}) · {self.num_draws:,} draws"
         return "\n".join([*lines, numbers])
+
+    def _changes(self) -> list[str]:
+        """By the better of two sources, the variables whose mean or spread is furthest off."""
+        weights, gaussian = self.corrections, self.gaussian
+        if weights is not None and not weights.reliable and gaussian is not None and gaussian.tells:
+            lines = ["What gradients say of the posterior (unconstrained units; exact if it is Gaussian):"]
+            return lines + [_item(gaussian.sentence(entry)) for entry in gaussian.worst(3)]
+        if weights is None:
+            return []
+        hint = "" if weights.reliable else " (a hint: k-hat is too high to rely on them)"
+        return [f"What importance weights change most{hint}:"] + [_item(weights.sentence(k)) for k in weights.worst(3)]
 
 
 def _item(sentence: str) -> str:
