@@ -325,7 +325,7 @@ class Posterior:
 
     # ---- pieces
     def key(self, purpose: str, random_seed: int | None) -> np.ndarray:
-        """Raw key of a purpose ("sample", "predict", ...), made on the host; derived from the fit's seed if none is given."""
+        """Raw key of a purpose ("sample", "predict", ...), made on the host; None derives it from the fit's seed."""
         seed = self.random_seed if random_seed is None else random_seed
         return np.random.SeedSequence([int(seed), 100 + _PURPOSES.index(purpose)]).generate_state(2, np.uint32)
 
