@@ -24,7 +24,7 @@ def gaussian(z, _=None):
 def test_the_mean_field_optimum_of_a_gaussian_of_bad_scales():
     """Means exact; precisions the diagonal of the Gaussian's precision, to the noise of a thousand steps' mean."""
     target = po.log_density(gaussian, initial=np.zeros(3))
-    approx = po.fit(target, "ivon", n=6000, random_seed=0, progress=False)
+    approx = po.fit(target, "ivon", n=3000, random_seed=0, progress=False)
     location, log_scale = approx.params
     best = 1 / np.sqrt(np.diag(PRECISION))
     np.testing.assert_allclose(location, MEAN, atol=0.05 * best.max())
@@ -44,7 +44,7 @@ def test_a_step_is_the_papers():
         )
         noise, rate = jnp.array([0.5, -0.3, 0.2]), jnp.asarray(0.05)
         new, info = jax.jit(algorithm.step)(noise, state, Batch({}), rate)
-    m, h = np.asarray(state.location), np.asarray(state.precision)
+    m, h, noise = (np.asarray(x) for x in (state.location, state.precision, noise))
     z = m + noise / np.sqrt(h)
     gradient = PRECISION @ (z - MEAN)
     estimate = gradient * noise * np.sqrt(h)
@@ -52,7 +52,7 @@ def test_a_step_is_the_papers():
     np.testing.assert_allclose(new.precision, found, rtol=1e-10)
     np.testing.assert_allclose(new.location, m - 0.05 * gradient / found, rtol=1e-10)  # the first mean is unbiased
     log_q = -0.5 * np.sum(noise**2) + 0.5 * np.log(h).sum() - 1.5 * np.log(2 * np.pi)
-    np.testing.assert_allclose(info.loss, log_q - float(gaussian(z)), rtol=1e-10)
+    np.testing.assert_allclose(np.asarray(info.loss), log_q + 0.5 * (z - MEAN) @ PRECISION @ (z - MEAN), rtol=1e-10)
 
 
 def test_the_pool_of_normals_gives_many_variables_their_spread():

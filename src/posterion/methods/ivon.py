@@ -178,4 +178,8 @@ class IVON(AbstractLoopMethod):
             evaluate=evaluate,
             host_noise=lambda seed, draws, quasi: host_noise(family, layout, seed, draws, quasi=quasi),
             noise_values_per_step=size if fresh else 2,
+            iterate=params,
+            with_iterate=lambda state, params: state._replace(
+                location=params[0], precision=jnp.exp(-2 * params[1]).astype(state.precision.dtype)
+            ),
         )

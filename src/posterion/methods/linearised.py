@@ -42,6 +42,8 @@ _FIRST_ITERATIONS, _LATER_ITERATIONS, _LAST_ITERATIONS = 300, 60, 300
 _SETTLED = 0.02
 """Change of every hyperparameter (a logarithm, mostly) below which they have settled."""
 _TURNS_AT_A_MODE = 3
+_PATIENCE = 3
+"""Turns without a higher marginal likelihood after which the best so far is taken."""
 _LEAST_SPREAD, _MOST_SPREAD = 1e-3, 1.0
 
 
@@ -274,16 +276,7 @@ class _Search:
         z = self._minimise(z, _FIRST_ITERATIONS)
         learn, turns, settled = self._method.learn and bool(self.hyper.size), 0, True
         if learn:
-            settled = False
-            for _ in range(self._method.turns):
-                before = z[self.hyper].copy()
-                for _ in range(_TURNS_AT_A_MODE):
-                    z = self._maximise(z, self._gaussian(z)[0])
-                z = self._minimise(z, _LATER_ITERATIONS)
-                turns += 1
-                if np.all(np.abs(z[self.hyper] - before) < _SETTLED):
-                    settled = True
-                    break
+            z, turns, settled = self._take_turns(z)
             z = self._minimise(z, _LAST_ITERATIONS)
         covariance, root, log_det = self._gaussian(z)
         sd = self._hyper_sd(z, covariance) if learn else np.full(self.hyper.size, _LEAST_SPREAD)
@@ -292,6 +285,30 @@ class _Search:
         # What is left of the way to the tangent model's own mode.
         step = covariance @ slope if self.full else covariance * slope
         return _Found(z, step, root, sd, self._evidence(z, log_det), turns, settled)
+
+    def _take_turns(self, z: np.ndarray) -> tuple[np.ndarray, int, bool]:
+        """The best point by marginal likelihood, the turns taken, and whether the hyperparameters settled.
+
+        Not the last point: as scales grow the weights can slide into a mode of another kind, which fits the data ever
+        more closely and explains them worse.
+        """
+        covariance, _, log_det = self._gaussian(z)
+        best, highest, since = z, self._evidence(z, log_det), 0
+        for turn in range(1, self._method.turns + 1):
+            before = z[self.hyper].copy()
+            for again in range(_TURNS_AT_A_MODE):
+                z = self._maximise(z, covariance if not again else self._gaussian(z)[0])
+            z = self._minimise(z, _LATER_ITERATIONS)
+            covariance, _, log_det = self._gaussian(z)
+            evidence = self._evidence(z, log_det)
+            since = since + 1
+            if evidence > highest:
+                best, highest, since = z, evidence, 0
+            if np.all(np.abs(z[self.hyper] - before) < _SETTLED):
+                return best, turn, True
+            if since >= _PATIENCE:
+                return best, turn, True
+        return best, self._method.turns, False
 
     def approximation(self, found: _Found, target: LinearisedTarget) -> tuple[AbstractFamily, PyTree]:
         """The Gaussian over what is free in the linearised target; hyperparameters are independent of the weights."""
