@@ -51,12 +51,17 @@ def _is_error(value: Any) -> bool:
     return inspect.isclass(value) and issubclass(value, BaseException)
 
 
+def _is_protocol(value: Any) -> bool:
+    """Whether it only says what others must have: nobody makes one, so it has no parameters."""
+    return inspect.isclass(value) and bool(getattr(value, "_is_protocol", False))
+
+
 def _problems_of(name: str, value: Any, *, whole: bool) -> list[str]:
     text = inspect.getdoc(value)
     if not text:
         return [f"{name} has no docstring"]
     documented = _parameters_in(text)
-    if not callable(value) or (documented is None and not whole) or _is_error(value):
+    if not callable(value) or (documented is None and not whole) or _is_error(value) or _is_protocol(value):
         return []
     taken = [p for p in inspect.signature(value).parameters if p not in ("self", "cls")]
     missing = [p for p in taken if p not in (documented or ())]
