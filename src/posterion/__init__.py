@@ -9,6 +9,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from posterion import distributed
     from posterion.checkpoints import Checkpoints
     from posterion.families import FullRank, LowRank, MeanField, Particles, Point
     from posterion.fit import fit
@@ -48,6 +49,7 @@ __all__ = [
     "Point",
     "Posterior",
     "Rounds",
+    "distributed",
     "fit",
     "load",
     "log_density",
@@ -82,7 +84,13 @@ _HOMES = {
 }
 
 
+_MODULES = ("distributed",)
+"""Modules that are public by themselves; see `_Package` for what must not be among them."""
+
+
 def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return importlib.import_module(f"posterion.{name}")
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(importlib.import_module(_HOMES[name]), name)

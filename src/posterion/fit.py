@@ -17,6 +17,8 @@ from posterion.compilation import cache
 from posterion.compilation.garbage import uncollected
 from posterion.compilation.precision import choose, is_network
 from posterion.diagnostics.verdict import null_elbo
+from posterion.distributed import Team
+from posterion.distributed import team as team_of
 from posterion.errors import DataError, OptionError, UnsupportedModelError
 from posterion.frontends import target_of
 from posterion.methods import AbstractDirectMethod, AbstractMethod
@@ -45,6 +47,7 @@ def fit(
     callbacks: Sequence[Callback] = (),
     obj_optimizer: optax.GradientTransformation | str | None = None,
     checkpoint: str | PathLike | Checkpoints | None = None,
+    distribute: str = "auto",
     progress: bool = True,
     random_seed: int | None = None,
     precision: str | None = None,
@@ -80,6 +83,9 @@ def fit(
     checkpoint
         A folder of its own for this fit, or `Checkpoints`. Where the fit has got to is written there every minute, and
         the same call goes on from it after a crash, to the same bits; a fit that is finished there returns at once.
+    distribute
+        "auto" shares the work between all devices of all processes (`posterion.distributed.initialize`); "none" uses
+        the first device of this process alone.
     progress
         Whether to show a bar where somebody can see it.
     random_seed
@@ -118,10 +124,11 @@ def fit(
     values = {**target.data, **_known(target, data)}
     check_data(target.slots, values)
     plan, rows_per_step = _plan(chosen, target, values, batch_size, batch_over)
-    with logbook(checkpoint) as book:
+    team = team_of(distribute)
+    with logbook(checkpoint, team) as book:
         known = None if book is None or random_seed is not None else book.identity.get("random_seed")
-        seed = seed_of(random_seed) if known is None else known
-        work = _Work(target, values, chosen, controls, seed, plan, rows_per_step, precision)
+        seed = int(team.agree(np.uint64(seed_of(random_seed) if known is None else known)))
+        work = _Work(target, values, chosen, controls, seed, plan, rows_per_step, precision, team)
         return work.run(progress=progress, book=book)
 
 
@@ -137,6 +144,7 @@ class _Work:
     plan: RowPlan | None
     rows_per_step: int | None
     precision: str | None
+    team: Team
 
     def run(
         self,
@@ -151,9 +159,9 @@ class _Work:
         with cache.stopwatch() as compiling:
             x64 = _precision(target, self.values, self.precision)
             with jax.enable_x64(x64):
-                show = reporter(progress=progress)
+                show = reporter(progress=progress and self.team.leads)
                 try:
-                    task = engine.Task(target, self.values, self.seed, self.plan, self.rows_per_step)
+                    task = engine.Task(target, self.values, self.seed, self.plan, self.rows_per_step, self.team)
                     fitted = engine.run(self.method, task, self.controls, show, book=book, journey=journey)
                 finally:
                     show.close()
@@ -183,6 +191,9 @@ class _Work:
             with jax.enable_x64(x64):
                 return fitted.log_weights()
 
+        # Together or never: one process alone would wait for the others.
+        weights = log_weights if self.team.num_processes == 1 else log_weights()
+
         def more(n: int | None, stop: Rounds | None, callbacks: Sequence[Callback], progress: bool) -> Posterior:  # noqa: FBT001
             controls = controls_of(self.method, n=n, stop=stop, callbacks=callbacks)
             rule = stop or self.controls.rule
@@ -193,7 +204,7 @@ class _Work:
             return work.run(progress=progress, journey=fitted.journey, before=record)
 
         found = fitted.target or target
-        return Posterior(found, fitted.family, fitted.params, record, log_weights, data=self.values, more=more)
+        return Posterior(found, fitted.family, fitted.params, record, weights, data=self.values, more=more)
 
 
 def _null_elbo(target: AbstractTarget, values: Mapping[str, np.ndarray]) -> float | None:

@@ -49,6 +49,15 @@ def write(path: Path, page: Page) -> None:
     CheckpointError
         If it cannot be written; the message says why and what to do.
     """
+    content = to_bytes(page)
+    try:
+        _files.replace(path, content)
+    except OSError as error:
+        raise CheckpointError(_files.reason(path, len(content), error)) from error
+
+
+def to_bytes(page: Page) -> bytes:
+    """The content of a checkpoint's file."""
     tensors = _files.tensors_of(page.arrays, "a checkpoint")
     values = _files.encode({"values": page.values, "identity": page.identity})
     header = {
@@ -56,11 +65,7 @@ def write(path: Path, page: Page) -> None:
         _VALUES_KEY: json.dumps(values, allow_nan=False),
         _SUMS_KEY: json.dumps({name: _checksum(tensor) for name, tensor in tensors.items()}),
     }
-    content = safetensors.numpy.save(tensors, metadata=header)
-    try:
-        _files.replace(path, content)
-    except OSError as error:
-        raise CheckpointError(_files.reason(path, len(content), error)) from error
+    return safetensors.numpy.save(tensors, metadata=header)
 
 
 def read(path: Path) -> Page:
@@ -72,14 +77,28 @@ def read(path: Path) -> Page:
         If it is damaged, was written by a newer version, or cannot be read.
     """
     try:
-        with safetensors.safe_open(path, framework="numpy") as file:
-            header = file.metadata() or {}
-            if int(header[_FORMAT_KEY]) > FORMAT:
-                raise CheckpointError(
-                    f"{path} was written by a newer Posterion (format {header[_FORMAT_KEY]}, this version reads up to "
-                    f"{FORMAT}); upgrade with: pip install --upgrade posterion"
-                )
-            arrays = {name: file.get_tensor(name) for name in file.keys()}
+        return from_bytes(path.read_bytes(), str(path))
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read: {error.strerror or error}") from error
+
+
+def from_bytes(content: bytes, path: str) -> Page:
+    """The inverse of `to_bytes`; ``path`` is for the messages.
+
+    Raises
+    ------
+    CheckpointError
+        As `read`.
+    """
+    try:
+        arrays = safetensors.numpy.load(content)  # checks the header before we read in it
+        size = int.from_bytes(content[:8], "little")
+        header = json.loads(content[8 : 8 + size])["__metadata__"]
+        if int(header[_FORMAT_KEY]) > FORMAT:
+            raise CheckpointError(
+                f"{path} was written by a newer Posterion (format {header[_FORMAT_KEY]}, this version reads up to "
+                f"{FORMAT}); upgrade with: pip install --upgrade posterion"
+            )
         for name, expected in json.loads(header[_SUMS_KEY]).items():
             if _checksum(arrays[name]) != expected:
                 raise CheckpointError(f"{path} is damaged: the checksum of {name!r} is wrong")
@@ -87,7 +106,7 @@ def read(path: Path) -> Page:
         return Page(arrays, both["values"], both["identity"])
     except CheckpointError:
         raise
-    except (safetensors.SafetensorError, ValueError, KeyError, OSError) as error:
+    except (safetensors.SafetensorError, ValueError, KeyError) as error:
         raise CheckpointError(f"{path} is damaged or no checkpoint ({error})") from error
 
 

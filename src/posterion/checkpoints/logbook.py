@@ -14,9 +14,11 @@ from typing import Any
 
 import numpy as np
 
+from posterion.checkpoints import files
 from posterion.checkpoints.description import Checkpoints
 from posterion.checkpoints.files import Page
 from posterion.checkpoints.folder import Folder, differences
+from posterion.distributed import SOLO, Team
 from posterion.errors import CheckpointError, CheckpointWarning
 
 Written = tuple[dict[str, np.ndarray], dict[str, Any]]
@@ -29,14 +31,17 @@ class Logbook:
     Parameters
     ----------
     folder
-        Where they go.
+        Where they go; None in a process that does not write.
+    page
+        The newest one there is.
     every_seconds
         From one to the next.
+    name
+        Of the folder, for messages.
     """
 
-    def __init__(self, folder: Folder, every_seconds: int | float) -> None:
-        self._folder, self._every = folder, every_seconds
-        self._page = folder.newest()
+    def __init__(self, folder: Folder | None, page: Page | None, every_seconds: int | float, name: str) -> None:
+        self._folder, self._page, self._every, self._name = folder, page, every_seconds, name
         self._identity: dict[str, Any] = {}
         self._last = time.monotonic()
         self._writer: threading.Thread | None = None
@@ -62,7 +67,7 @@ class Logbook:
         lines = differences(dict(self._page.identity), self._identity, tolerance)
         if lines:
             raise CheckpointError(
-                f"{self._folder.path} holds the checkpoints of another fit, which this one cannot go on from:\n  "
+                f"{self._name} holds the checkpoints of another fit, which this one cannot go on from:\n  "
                 + "\n  ".join(lines)
                 + "\nCall it with the same model, data and options to go on, or give another folder"
             )
@@ -73,6 +78,8 @@ class Logbook:
 
     def offer(self, make: Callable[[], Written]) -> None:
         """Write what ``make`` gives if a checkpoint is due and the one before is on the disk; does not wait."""
+        if self._folder is None:
+            return
         if self._writer is not None and not self._writer.is_alive():
             self._finish_writing()
         if self._writer is not None or time.monotonic() - self._last < self._every:
@@ -83,6 +90,8 @@ class Logbook:
 
     def put(self, written: Written) -> None:
         """Write this now, and wait until it is on the disk."""
+        if self._folder is None:
+            return
         self._finish_writing()
         self._write(Page(*written, self._identity))
         self._finish_writing()
@@ -92,13 +101,14 @@ class Logbook:
         self._finish_writing()
 
     def _write(self, page: Page) -> None:
+        assert self._folder is not None  # only then is anything written  # noqa: S101
         try:
             self._folder.write(page)
             self._warned = False
         except CheckpointError as error:
             self._failure = error
         except OSError as error:  # the folder itself is gone or unreadable
-            self._failure = CheckpointError(f"{self._folder.path}: {error.strerror or error}")
+            self._failure = CheckpointError(f"{self._name}: {error.strerror or error}")
         self._last = time.monotonic()
 
     def _finish_writing(self) -> None:
@@ -113,8 +123,10 @@ class Logbook:
 
 
 @contextmanager
-def logbook(checkpoint: "str | PathLike | Checkpoints | None") -> Iterator[Logbook | None]:
+def logbook(checkpoint: str | PathLike | Checkpoints | None, team: Team = SOLO) -> Iterator[Logbook | None]:
     """The logbook of a fit with this ``checkpoint=`` argument, or None without; closed at the end.
+
+    Of several processes only the one that leads opens the folder, and tells the others what it found.
 
     Raises
     ------
@@ -127,12 +139,25 @@ def logbook(checkpoint: "str | PathLike | Checkpoints | None") -> Iterator[Logbo
         yield None
         return
     wanted = checkpoint if isinstance(checkpoint, Checkpoints) else Checkpoints(checkpoint)
-    folder = Folder(wanted.path, wanted.keep)
+    folder = page = None
     try:
-        book = Logbook(folder, wanted.every_seconds)
+        try:
+            if team.leads:
+                folder = Folder(wanted.path, wanted.keep)
+                page = folder.newest()
+            problem = team.agree_on_bytes(None)
+        except CheckpointError as error:
+            problem = team.agree_on_bytes(str(error).encode())
+        if problem is not None:
+            raise CheckpointError(problem.decode())
+        content = team.agree_on_bytes(files.to_bytes(page) if page and team.num_processes > 1 else None)
+        if content is not None and not team.leads:
+            page = files.from_bytes(content, str(wanted.path))
+        book = Logbook(folder, page, wanted.every_seconds, str(wanted.path))
         try:
             yield book
         finally:
             book.wait()
     finally:
-        folder.close()
+        if folder is not None:
+            folder.close()

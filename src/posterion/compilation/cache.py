@@ -139,9 +139,20 @@ class Program:
         Positions of arguments whose buffers the program may reuse.
     quick
         Compile in half the time to a program up to three times as slow: for small work that is done a few times.
+    everywhere
+        For a program that several devices share: how an array lies that is the same on each. So do all results, and
+        all arguments that are not on those devices already. None for one device.
     """
 
-    def __init__(self, function: Callable, donate: tuple[int, ...] = (), *, quick: bool = False) -> None:
+    def __init__(
+        self,
+        function: Callable,
+        donate: tuple[int, ...] = (),
+        *,
+        quick: bool = False,
+        everywhere: jax.sharding.NamedSharding | None = None,
+    ) -> None:
+        self._function, self._donate, self._everywhere = function, donate, everywhere
         self._jitted = jax.jit(function, donate_argnums=donate)
         self._options = {"xla_backend_optimization_level": 0} if quick else None
         self._compiled: dict[Any, Callable] = {}
@@ -159,6 +170,18 @@ class Program:
         """Whether it is compiled for arguments of these shapes."""
         return _signature(arguments) in self._compiled
 
+    def _jit(self, arguments: tuple) -> Any:
+        everywhere = self._everywhere
+        if everywhere is None:
+            return self._jitted
+
+        def lies(leaf: Any) -> jax.sharding.Sharding:
+            there = isinstance(leaf, jax.Array) and leaf.sharding.device_set == everywhere.device_set
+            return leaf.sharding if there else everywhere
+
+        placed = jax.tree.map(lies, arguments)
+        return jax.jit(self._function, donate_argnums=self._donate, in_shardings=placed, out_shardings=everywhere)
+
     def _get(self, arguments: tuple, *, count: bool) -> Callable:
         key = _signature(arguments)
         program = self._compiled.get(key)
@@ -168,7 +191,7 @@ class Program:
                 if program is None:
                     start = time.perf_counter()
                     with persistent_cache(), uncollected():
-                        program = self._jitted.lower(*arguments).compile(compiler_options=self._options)
+                        program = self._jit(arguments).lower(*arguments).compile(compiler_options=self._options)
                     if count:
                         _count(time.perf_counter() - start)
                     self._compiled[key] = program
@@ -180,8 +203,8 @@ def _signature(arguments: tuple) -> tuple:
     return tree, tuple(jax.typeof(leaf) for leaf in leaves), bool(jax.config.jax_enable_x64)
 
 
-def prepare(programs: Sequence[tuple[Program, tuple]]) -> None:
-    """Compile several programs at the same time.
+def prepare(programs: Sequence[tuple[Program, tuple]], *, at_once: bool = True) -> None:
+    """Compile several programs at the same time, or one after the other where several processes keep in step.
 
     Tracing takes the interpreter lock, compiling does not; with two programs of equal size this saves a third.
     """
@@ -195,7 +218,8 @@ def prepare(programs: Sequence[tuple[Program, tuple]]) -> None:
         with jax.enable_x64(x64):  # the flag is thread-local
             program.prepare(*arguments)
 
-    with persistent_cache(), uncollected(), ThreadPoolExecutor(max_workers=max(2, min(4, os.cpu_count() or 2))) as pool:
+    workers = max(2, min(4, os.cpu_count() or 2)) if at_once else 1
+    with persistent_cache(), uncollected(), ThreadPoolExecutor(max_workers=workers) as pool:
         for future in [pool.submit(one, program, arguments) for program, arguments in programs]:
             future.result()
     _count(time.perf_counter() - start)

@@ -53,7 +53,7 @@ class LoopFit:
     ) -> Fitted:
         """Go on with ``journey``, or with the one in the book; else start. ``n`` steps, or until the rule says stop."""
         task, rule = self._task, controls.rule
-        loop = Loop(self._algorithm, self._advance, task.stream, show, controls.callbacks)
+        loop = Loop(self._algorithm, self._advance, task.stream, show, controls.callbacks, task.team)
         size = task.num_draws(rule.num_draws)
         compare = Comparer(self._algorithm, lambda *what: self._values(*what)[0], task.compare_seed, size)
         if journey is not None:
@@ -115,7 +115,8 @@ class LoopFit:
                 (self._advance, loop.first_arguments(state)),
                 (task.derivatives, (zero, zero, task.everything)),
                 (self._evaluate, (state, noise, task.everything, np.int32(0))),
-            ]
+            ],
+            at_once=task.team.num_processes == 1,
         )
 
     def _state(self, point: StartingPoint) -> PyTree:

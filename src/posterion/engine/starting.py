@@ -62,14 +62,16 @@ def starting_points(
     points = [in_own_coordinates(family, dim, int(s), at) for s, at in zip(seeds, locations, strict=False)]
     if not (pays(dim) and task.num_rows * dim <= _MOST_ROWS_TIMES_DIM):
         return points
-    wanted = always_whiten or family.linear
-    if not wanted and well_scaled(curvatures(task.derivatives, locations[0], task.everything)):
+    wanted, team = always_whiten or family.linear, task.team
+    # L-BFGS decides by last bits, which may differ between processors: every process evaluates the leader's points.
+    derivatives = lambda z, direction, batch: task.derivatives(team.agree(z), direction, batch)
+    if not wanted and well_scaled(curvatures(derivatives, locations[0], task.everything)):
         return points
-    whitening = whiten(task.derivatives, locations[0], task.everything)
+    whitening = whiten(derivatives, locations[0], task.everything)
     if whitening is None:
         return points
     zero, one = np.zeros(dim), np.ones(dim)
-    scale = whitening.factor() if family.linear else whitening.scale
+    shift, scale = team.agree((whitening.shift, whitening.factor() if family.linear else whitening.scale))
     for spread in (STARTING_SCALE, 1.0) if family.linear else (STARTING_SCALE,):
-        points.append(StartingPoint(int(seeds[-1]), zero, spread * one, whitening.shift, scale))
+        points.append(StartingPoint(int(seeds[-1]), zero, spread * one, shift, scale))
     return points

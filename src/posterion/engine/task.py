@@ -2,16 +2,20 @@
 
 import copy
 from collections.abc import Callable, Hashable, Mapping
+from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from posterion._typing import Batch, PyTree
+from posterion._typing import ArrayLike, Batch, PyTree
 from posterion.compilation import cache
-from posterion.compilation.minor_axis import pack, take_rows, unpack
+from posterion.compilation.minor_axis import Packed, pack, take_rows
 from posterion.data.batches import AbstractBatches, AllRows, RandomRows
+from posterion.distributed import SOLO, Team
+from posterion.engine.placement import gathered, place, spread_rows
 from posterion.errors import NonFiniteError
 from posterion.families import AbstractFamily
 from posterion.families.host_noise import host_noise
@@ -44,6 +48,8 @@ class Task:
         How to cut batches of rows; None for all rows at once.
     rows_per_step
         Batch size, None with ``plan`` None.
+    team
+        The devices that share the work.
     """
 
     def __init__(
@@ -53,19 +59,22 @@ class Task:
         seed: int,
         plan: RowPlan | None = None,
         rows_per_step: int | None = None,
+        team: Team = SOLO,
     ) -> None:
         self._target, self._plan = target, plan
-        self.values, self.seed, self.rows_per_step = values, seed, rows_per_step
+        self.values, self.seed, self.rows_per_step, self.team = values, seed, rows_per_step, team
         purposes = (int(s) for s in np.random.SeedSequence(seed).generate_state(6, np.uint32))
         self._initial_seed, self.start_seed, self.run_seed, self.compare_seed, self.final_seed, rows_seed = purposes
         data = pack(target.as_arrays(values))
-        self.everything = Batch(data)
-        self.stream: AbstractBatches = AllRows(data)
+        row_axes = {name: slot.row_axis for name, slot in target.slots.items()}
+        self.everything = Batch(place(data, row_axes, team, spread=True))
+        self.stream: AbstractBatches = AllRows(self.everything.data)
         if plan is not None and rows_per_step is not None:
-            self.stream = RandomRows(data, dict(plan.axes), plan.num_rows, rows_per_step, rows_seed, take_rows)
+            # Batches are of rows from anywhere, so every device has all of them; the work on a batch is shared.
+            everywhere, take = place(data, row_axes, team, spread=False), partial(_take_rows, team)
+            self.stream = RandomRows(everywhere, dict(plan.axes), plan.num_rows, rows_per_step, rows_seed, take)
         self.followers = plan.observed if plan else ()
-        # Inlined: it is traced once for all programs that contain it, and leaves no call in them.
-        self.log_joint: LogJoint = jax.jit(log_joint(target, self.followers), inline=True)
+        self.log_joint = _log_joint(target, self.followers)
         quick = sum(value.size for value in values.values()) < _QUICK_VALUES
         self.derivatives = self.program(("derivatives",), lambda: derivatives(self.log_joint), quick=quick)
 
@@ -78,7 +87,7 @@ class Task:
         """The same data and seeds for another target of the same inputs: one that a method has made of this one's."""
         other = copy.copy(self)
         other._target = target
-        other.log_joint = jax.jit(log_joint(target, self.followers), inline=True)
+        other.log_joint = _log_joint(target, self.followers)
         return other
 
     @property
@@ -100,10 +109,10 @@ class Task:
         self, name: tuple[Hashable, ...], make: Callable[[], Callable], *, quick: bool = False
     ) -> cache.Program:
         """The program of this name for these rows and this precision; made once and kept with the target."""
-        key = ("engine", self.followers, self.rows_per_step, bool(jax.config.jax_enable_x64), *name)
+        key = ("engine", self.followers, self.rows_per_step, bool(jax.config.jax_enable_x64), self.team, *name)
         kept = self._target.compiled
         if key not in kept:
-            kept[key] = cache.Program(make(), quick=quick)
+            kept[key] = cache.Program(make(), quick=quick, everywhere=self.team.everywhere)
         return kept[key]
 
     def num_draws(self, wanted: int) -> int:
@@ -114,7 +123,7 @@ class Task:
 
     def initial_point(self) -> Float[np.ndarray, " dim"]:
         """The model's own."""
-        return np.asarray(self._target.initial_point(self._initial_seed), np.float64)
+        return self.team.agree(np.asarray(self._target.initial_point(self._initial_seed), np.float64))
 
     def finite_start(self, initial: Float[np.ndarray, " dim"], seed: int) -> Float[np.ndarray, " dim"]:
         """A random point near ``initial`` where the log joint and its gradient are finite.
@@ -142,7 +151,9 @@ class Task:
         return spread
 
     def _explain_non_finite(self, initial: np.ndarray) -> str:
-        terms = self._target.named_terms(jnp.asarray(initial, jnp.result_type(float)), unpack(self.everything.data))
+        terms = self._target.named_terms(
+            jnp.asarray(initial, jnp.result_type(float)), self._target.as_arrays(self.values)
+        )
         bad = [f"{name} ({float(value)})" for name, value in terms.items() if not np.isfinite(value)]
         which = ", ".join(bad) if bad else "its gradient, though every term is finite"
         return (
@@ -159,3 +170,14 @@ class Task:
         seeds = np.random.SeedSequence(self.final_seed).generate_state(count, np.uint32)
         noise = (host_noise(family, self.layout, int(seed), size, quasi=False) for seed in seeds)
         return np.concatenate([np.asarray(evaluate(one, size), np.float64) for one in noise])
+
+
+def _log_joint(target: AbstractTarget, followers: tuple[str, ...]) -> LogJoint:
+    """Of a batch whose rows may be spread over devices."""
+    of_rows = log_joint(target, followers)
+    # Inlined: it is traced once for all programs that contain it, and leaves no call in them.
+    return jax.jit(lambda z, batch: of_rows(z, batch._replace(data=gathered(batch.data))), inline=True)
+
+
+def _take_rows(team: Team, leaf: ArrayLike | Packed, indices: ArrayLike, axis: int) -> Any:
+    return spread_rows(take_rows(leaf, indices, axis), axis, team)

@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from posterion._typing import Array, Data, PyTree, SelectRows
+from posterion.distributed import SOLO, Team, interruptions
 from posterion.optim.algorithm import Algorithm
 from posterion.optim.progress import ProgressReporter
 
@@ -152,7 +153,9 @@ class Loop:
     reporter
         Told of progress between chunks.
     callbacks
-        Called between chunks.
+        Called between chunks, in the process that leads.
+    team
+        The processes that take these steps together.
     """
 
     def __init__(
@@ -162,7 +165,9 @@ class Loop:
         stream: BatchStream,
         reporter: ProgressReporter,
         callbacks: Sequence[Callback] = (),
+        team: Team = SOLO,
     ) -> None:
+        self._team = team
         self.algorithm, self._program, self._stream = algorithm, program, stream
         self._reporter, self._callbacks = reporter, tuple(callbacks)
         self._block, self._capacity = block_length(algorithm), chunk_capacity(algorithm, stream)
@@ -226,30 +231,33 @@ class Loop:
             The state after the last step taken. A KeyboardInterrupt ends the round and is reported in it; so do a
             callback's StopIteration, and a whole chunk of non-finite steps.
         """
-        done, losses_from, skipped, ended = first, len(self._losses), 0, ""
+        done, losses_from, skipped, ended, team = first, len(self._losses), 0, "", self._team
         try:
-            while done < num_steps and not ended:
-                count = self._next_count(num_steps - done)
-                indices = self._stream.window(self.steps, count, self._capacity)
-                begin = time.perf_counter()
-                new_state, losses, new_skipped = self._program(
-                    state, self._chunk(seed, done, count, num_steps, peak), self._stream.data, indices
-                )
-                losses, new_skipped = np.asarray(losses)[:count].copy(), int(new_skipped)
-                seconds = time.perf_counter() - begin
-                state = new_state
-                self.seconds += seconds
-                self._seconds_per_step = seconds / count
-                self._losses.append(losses)
-                done, self.steps = done + count, self.steps + count
-                skipped, self.skipped = skipped + new_skipped, self.skipped + new_skipped
-                self._reporter.update(self.steps, total, float(np.mean(losses[-1000:])), note)
-                if new_skipped == count and count >= min(self._block, num_steps):
-                    ended = "non_finite"
-                elif self._callbacks:
-                    ended = self._call_back(state)
-                if look is not None and not ended:
-                    look(state, done)
+            with interruptions(team) as interrupted:
+                while done < num_steps and not ended:
+                    count = int(team.agree(np.int64(self._next_count(num_steps - done))))
+                    indices = self._stream.window(self.steps, count, self._capacity)
+                    begin = time.perf_counter()
+                    new_state, losses, new_skipped = self._program(
+                        state, self._chunk(seed, done, count, num_steps, peak), self._stream.data, indices
+                    )
+                    losses, new_skipped = np.asarray(losses)[:count].copy(), int(new_skipped)
+                    seconds = time.perf_counter() - begin
+                    state = new_state
+                    self.seconds += seconds
+                    self._seconds_per_step = seconds / count
+                    self._losses.append(losses)
+                    done, self.steps = done + count, self.steps + count
+                    skipped, self.skipped = skipped + new_skipped, self.skipped + new_skipped
+                    self._reporter.update(self.steps, total, float(np.mean(losses[-1000:])), note)
+                    if new_skipped == count and count >= min(self._block, num_steps):
+                        ended = "non_finite"
+                    elif self._callbacks and team.anyone(team.leads and self._wants_to_stop(state)):
+                        ended = "callback"
+                    if not ended and interrupted():
+                        ended = "interrupted"
+                    if look is not None and not ended:
+                        look(state, done)
         except KeyboardInterrupt:
             ended = "interrupted"
         losses = np.concatenate(self._losses[losses_from:]) if len(self._losses) > losses_from else np.empty(0)
@@ -263,14 +271,14 @@ class Loop:
         blocks = max(1, min(wanted, self._capacity) // self._block)
         return min(blocks * self._block, remaining)
 
-    def _call_back(self, state: PyTree) -> str:
+    def _wants_to_stop(self, state: PyTree) -> bool:
         view = Progress(self.steps, self.losses, state)
         try:
             for callback in self._callbacks:
                 callback(view)
         except StopIteration:
-            return "callback"
-        return ""
+            return True
+        return False
 
 
 @dataclass(frozen=True)
