@@ -24,6 +24,8 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from posterion._typing import PyTree
 from posterion.errors import OptionError
 
+__all__ = ["initialize"]
+
 ROWS = "rows"
 """Name of the mesh's only axis."""
 _LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
