@@ -1,5 +1,8 @@
 """A posterior behind the service: the same numbers as its own predictions, for labels, classes and numbers."""
 
+import re
+from pathlib import Path
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -111,3 +114,16 @@ def test_what_cannot_be_served_is_refused(binary):
         _ = named.classes
     with pytest.raises(OptionError, match="there are: out"):
         _ = PosteriorModel(binary, FRAME, input="x", target="y", variable="z", prepare=prepare).task
+
+
+@pytest.mark.slow
+def test_the_code_of_the_page_runs():
+    page = Path(__file__).parents[2] / "docs/how-to/serving.md"
+    names = {"__name__": "docs_example"}
+    for block in re.findall(r"^```python\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE):
+        exec(compile(block, str(page), "exec"), names)
+    with TestClient(create_app(names["served"])) as client:
+        example = re.search(r"'(\{\"rows\".*\})'", page.read_text())[1]
+        found = client.post("/predict", content=example, headers={"Content-Type": "application/json"}).json()
+        assert 0.0 < found["predictions"][0]["probabilities"]["malignant"] < 0.9
+        assert client.post("/nearest", json={"row": client.get("/schema").json()["start"]}).json()["outcomes"]

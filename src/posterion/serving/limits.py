@@ -48,8 +48,11 @@ def predict_in_parts(model: ServedModel, frame: Any) -> Answer:
     """The model's answer for any number of rows, asked for in few sizes; rows that fill up are copies of the last."""
     parts = []
     for start in range(0, len(frame), SIZES[-1]):
-        part = frame.iloc[start : start + SIZES[-1]]
+        part = frame if len(frame) <= SIZES[-1] else frame.iloc[start : start + SIZES[-1]]
         size = next(size for size in SIZES if size >= len(part))
-        index = np.minimum(np.arange(size), len(part) - 1)
-        parts.append(model.predict(part.iloc[index].reset_index(drop=True)).first(len(part)))
+        if size == len(part):
+            parts.append(model.predict(part))
+        else:
+            index = np.minimum(np.arange(size), len(part) - 1)
+            parts.append(model.predict(part.iloc[index].reset_index(drop=True)).first(len(part)))
     return Answer.joined(parts)

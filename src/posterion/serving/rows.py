@@ -81,6 +81,8 @@ def frame_from_json(model: ServedModel, rows: Sequence[Mapping[str, Any]], *, mo
         columns[one.name] = np.asarray(cells, dtype=object if one.kind == "category" else np.float64)
     if faults:
         raise RefusedError(sorted(faults, key=lambda fault: fault.row or 0))
+    if all(one.kind != "category" for one in model.inputs):  # one block of numbers is made faster than thirty columns
+        return pandas.DataFrame(np.stack(list(columns.values()), axis=1), columns=list(columns))
     return pandas.DataFrame(columns)
 
 
