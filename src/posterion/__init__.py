@@ -24,13 +24,31 @@ if TYPE_CHECKING:
     )
     from posterion.frontends.stan import stan
     from posterion.loading import load
-    from posterion.methods import ADVI, IVON, MAP, Laplace, LinearisedLaplace
+    from posterion.methods import (
+        ADVI,
+        IVON,
+        MAP,
+        SVGD,
+        Auto,
+        BatchAndMatch,
+        DeterministicADVI,
+        GaussianVI,
+        Laplace,
+        LinearisedLaplace,
+        Pathfinder,
+    )
     from posterion.optim.convergence import Rounds
     from posterion.posterior.posterior import Posterior
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "Auto",
+    "BatchAndMatch",
+    "DeterministicADVI",
+    "GaussianVI",
+    "Pathfinder",
+    "SVGD",
     "ADVI",
     "Checkpoints",
     "FanInPrior",
@@ -59,9 +77,13 @@ __all__ = [
 
 _HOMES = {
     "ADVI": "posterion.methods",
+    "Auto": "posterion.methods",
+    "BatchAndMatch": "posterion.methods",
     "Checkpoints": "posterion.checkpoints",
+    "DeterministicADVI": "posterion.methods",
     "FanInPrior": "posterion.frontends.network",
     "FullRank": "posterion.families",
+    "GaussianVI": "posterion.methods",
     "HorseshoePrior": "posterion.frontends.network",
     "IVON": "posterion.methods",
     "InformedPrior": "posterion.frontends.network",
@@ -73,9 +95,11 @@ _HOMES = {
     "MAP": "posterion.methods",
     "MeanField": "posterion.families",
     "Particles": "posterion.families",
+    "Pathfinder": "posterion.methods",
     "Point": "posterion.families",
     "Posterior": "posterion.posterior.posterior",
     "Rounds": "posterion.optim.convergence",
+    "SVGD": "posterion.methods",
     "fit": "posterion.fit",
     "load": "posterion.loading",
     "log_density": "posterion.frontends.log_density",

@@ -21,13 +21,13 @@ from posterion.distributed import Team
 from posterion.distributed import team as team_of
 from posterion.errors import DataError, OptionError, UnsupportedModelError
 from posterion.frontends import target_of
-from posterion.methods import AbstractDirectMethod, AbstractMethod
+from posterion.methods import AbstractDirectMethod, AbstractMethod, Auto
 from posterion.methods.names import method_of
 from posterion.optim.convergence import Rounds
 from posterion.optim.journey import Journey
 from posterion.optim.loop import Callback
 from posterion.optim.progress import reporter
-from posterion.options import controls_of, seed_of, whole_number
+from posterion.options import controls_of, seed_of, what_asks_for_steps, whole_number
 from posterion.posterior.posterior import Posterior
 from posterion.posterior.record import Comparison, FitRecord
 from posterion.target import AbstractRowTarget, AbstractTarget, RowPlan
@@ -62,7 +62,8 @@ def fit(
         A PyMC model, a NumPyro model function, or a target such as `log_density` makes. None means the PyMC model whose
         ``with`` block we are in.
     method
-        "advi", or a method's description such as ``ADVI(num_draws=4)``.
+        A name such as "advi", "gaussian", "laplace" or "auto" (an unknown name lists them all), or a method's
+        description such as ``ADVI(num_draws=4)``.
     n
         Number of steps. None, the default, stops by itself; a number takes exactly so many steps along one cosine of
         step sizes, which is about three times as efficient if you know the number.
@@ -114,7 +115,7 @@ def fit(
     CheckpointError
         If the folder of checkpoints holds another fit (the message says what differs), is in use, or cannot be used.
     """
-    chosen = method_of(method)
+    chosen, why = method_of(method), ()
     controls = controls_of(chosen, n=n, restarts=restarts, stop=stop, callbacks=callbacks, obj_optimizer=obj_optimizer)
     batch_size = whole_number("batch_size", batch_size)
     with uncollected():
@@ -123,12 +124,24 @@ def fit(
         raise UnsupportedModelError("a loaded posterior cannot be fitted again; fit the model itself")
     values = {**target.data, **_known(target, data)}
     check_data(target.slots, values)
+    if isinstance(chosen, Auto):
+        by_steps = what_asks_for_steps(
+            target,
+            n=n,
+            stop=stop,
+            callbacks=tuple(callbacks),
+            obj_optimizer=obj_optimizer,
+            batch_size=batch_size,
+            checkpoint=checkpoint,
+        )
+        chosen, reason = chosen.choose(target.layout.size, is_network=_is_network(target, values), by_steps=by_steps)
+        why = (reason,)
     plan, rows_per_step = _plan(chosen, target, values, batch_size, batch_over)
     team = team_of(distribute)
     with logbook(checkpoint, team) as book:
         known = None if book is None or random_seed is not None else book.identity.get("random_seed")
         seed = int(team.agree(np.uint64(seed_of(random_seed) if known is None else known)))
-        work = _Work(target, values, chosen, controls, seed, plan, rows_per_step, precision, team)
+        work = _Work(target, values, chosen, controls, seed, plan, rows_per_step, precision, team, why)
         return work.run(progress=progress, book=book)
 
 
@@ -145,6 +158,7 @@ class _Work:
     rows_per_step: int | None
     precision: str | None
     team: Team
+    why: tuple[str, ...] = ()
 
     def run(
         self,
@@ -157,7 +171,7 @@ class _Work:
         """Fit, or go on with ``journey``, whose record so far is ``before``."""
         target, began = self.target, time.perf_counter()
         with cache.stopwatch() as compiling:
-            x64 = _precision(target, self.values, self.precision)
+            x64 = choose(self.precision, network=_is_network(target, self.values))
             with jax.enable_x64(x64):
                 show = reporter(progress=progress and self.team.leads)
                 try:
@@ -182,7 +196,7 @@ class _Work:
             num_rows=self.plan.num_rows if self.plan else None,
             is_network=target.compiled["is_network"],
             null_elbo=_null_elbo(target, self.values),
-            notes=(*target.notes, *fitted.notes),
+            notes=(*target.notes, *self.why, *fitted.notes),
             caveats=fitted.caveats,
             extras=dict(fitted.extras),
         )
@@ -267,7 +281,7 @@ def _plan(
     return plan, int(wanted)
 
 
-def _precision(target: AbstractTarget, values: Mapping[str, np.ndarray], requested: str | None) -> bool:
+def _is_network(target: AbstractTarget, values: Mapping[str, np.ndarray]) -> bool:
     if "is_network" not in target.compiled:
         with jax.enable_x64(True):
             z = jax.ShapeDtypeStruct((target.layout.size,), jnp.float64)
@@ -276,4 +290,4 @@ def _precision(target: AbstractTarget, values: Mapping[str, np.ndarray], request
                 for name, slot in target.slots.items()
             }
             target.compiled["is_network"] = is_network(target.log_density, z, arrays)
-    return choose(requested, network=target.compiled["is_network"])
+    return bool(target.compiled["is_network"])

@@ -12,6 +12,7 @@ from posterion.methods import AbstractDirectMethod, AbstractMethod
 from posterion.optim.convergence import Rounds
 from posterion.optim.loop import Callback
 from posterion.optim.optimisers import resolve
+from posterion.target import AbstractRowTarget, AbstractTarget
 
 
 def controls_of(
@@ -31,7 +32,7 @@ def controls_of(
         For a value outside what it can mean, or a combination that means nothing; the message says what to do.
     """
     if isinstance(method, AbstractDirectMethod):
-        given = {"n": n, "stop": stop, "callbacks": callbacks or None, "obj_optimizer": obj_optimizer}
+        given = {"n": n, "stop": stop, "callbacks": tuple(callbacks) or None, "obj_optimizer": obj_optimizer}
         for name, value in given.items():
             if value is not None:
                 raise OptionError(
@@ -46,6 +47,16 @@ def controls_of(
     return Controls(
         n=n, restarts=restarts, rule=stop or Rounds(), callbacks=tuple(callbacks), optimiser=resolve(obj_optimizer)
     )
+
+
+def what_asks_for_steps(target: AbstractTarget, **arguments: Any) -> str:
+    """The first argument given that only a method of steps can follow, or the model's mini-batches; else empty."""
+    for name, value in arguments.items():
+        if value is not None and value != ():
+            return name
+    if isinstance(target, AbstractRowTarget) and target.batch_size is not None:
+        return "the model's mini-batch"
+    return ""
 
 
 def whole_number(name: str, value: Any) -> int | None:

@@ -10,6 +10,7 @@ from posterion.engine.fitted import Fitted
 from posterion.engine.task import Task
 from posterion.families import AbstractEmpirical
 from posterion.methods.base import AbstractDirectMethod, Problem, Solution
+from posterion.methods.starts import one_blas_thread
 from posterion.objectives.gradients import log_weight, values_at_draws
 from posterion.optim.convergence import Status
 from posterion.optim.progress import ProgressReporter
@@ -33,7 +34,8 @@ def run_direct(method: AbstractDirectMethod, task: Task, restarts: int, show: Pr
         is_network=task.is_network,
         target=task.target,
     )
-    found = method.solve(problem)
+    with one_blas_thread():
+        found = method.solve(problem)
     approximated = task if found.target is None else task.of(found.target)
     params = jax.device_get(found.params)
 

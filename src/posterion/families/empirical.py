@@ -55,7 +55,10 @@ class Point(AbstractEmpirical):
 
 @dataclass(frozen=True)
 class Particles(AbstractEmpirical):
-    """Equally likely points, from which draws are taken at random, with replacement.
+    """Equally likely points, from which draws are taken at random.
+
+    `sample` goes through all of them in random order before any comes a second time, so that as many draws as there
+    are points have the points' own moments.
 
     Parameters
     ----------
@@ -89,3 +92,10 @@ class Particles(AbstractEmpirical):
         share = jax.scipy.special.ndtr(noise[0])
         which = jnp.minimum((share * self.count).astype(jnp.int32), self.count - 1)
         return params[which], jnp.full((), jnp.nan, params.dtype)
+
+    def sample(
+        self, layout: Layout, params: Float[Array, "points dim"], key: Key, num_draws: int
+    ) -> Float[Array, "draws dim"]:
+        keys = jax.random.split(key, -(-num_draws // self.count))
+        order = jax.vmap(lambda one: jax.random.permutation(one, self.count))(keys).ravel()[:num_draws]
+        return params[order]

@@ -18,16 +18,13 @@ import numpy as np
 from jaxtyping import Float
 
 from posterion._typing import PyTree
-from posterion.errors import DegenerateError, OptionError
+from posterion.errors import OptionError
 from posterion.families import AbstractFamily
 from posterion.methods.base import AbstractDirectMethod, Problem, Solution
 from posterion.methods.gaussian import full_rank, mean_field
-from posterion.methods.mode import Curvature, Mode, direction_name, find_mode
+from posterion.methods.mode import Curvature, Mode, check_fall, find_mode, refuse_flat
 from posterion.methods.surface import Surface, check_memory
 from posterion.target import Layout
-
-_LEAST_FALL = 0.02
-"""Nats the log density must fall one standard deviation from the mode; a Gaussian's falls by half a nat."""
 
 
 class Spread(NamedTuple):
@@ -80,7 +77,7 @@ class Laplace(AbstractDirectMethod):
         if mode.interrupted:
             raise KeyboardInterrupt  # without a mode there is nothing to keep
         family, params, directions = spread_at(problem.layout, surface, mode)
-        _check_fall(problem.layout, surface, mode.z, directions)
+        check_fall(problem.layout, surface, mode.z, directions)
         caveats = ()
         if problem.is_network:
             caveats = (
@@ -101,14 +98,14 @@ class Laplace(AbstractDirectMethod):
 def _full(layout: Layout, surface: Surface, mode: Mode) -> Spread:
     hessian = surface.hessian(mode.z) if mode.hessian is None else mode.hessian
     curvature = Curvature.of(hessian, surface.flatness)
-    _refuse_flat(layout, curvature.flat_directions(), surface)
+    refuse_flat(layout, curvature.flat_directions(), surface)
     root = curvature.covariance_factor()
     return Spread(*full_rank(mode.z, root), root.T)
 
 
 def _diagonal(layout: Layout, surface: Surface, mode: Mode) -> Spread:
     diagonal = surface.diagonal(mode.z) if mode.hessian is None else np.diag(mode.hessian)
-    _refuse_flat(layout, [np.eye(len(diagonal))[d] for d in np.flatnonzero(~(diagonal > 0))], surface)
+    refuse_flat(layout, [np.eye(len(diagonal))[d] for d in np.flatnonzero(~(diagonal > 0))], surface)
     scale = 1 / np.sqrt(diagonal)
     rows = np.diag(scale) if len(scale) <= 1000 else np.empty((0, len(scale)))
     return Spread(*mean_field(mode.z, scale), rows)
@@ -116,35 +113,3 @@ def _diagonal(layout: Layout, surface: Surface, mode: Mode) -> Spread:
 
 CURVATURES: dict[str, Callable[[Layout, Surface, Mode], Spread]] = {"full": _full, "diagonal": _diagonal}
 """How the curvature at a mode becomes a Gaussian, by name."""
-
-
-def _refuse_flat(layout: Layout, directions: list[np.ndarray], surface: Surface) -> None:
-    if not directions:
-        return
-    count = f"{len(directions)} direction{'s' * (len(directions) > 1)}"
-    named = "; ".join(direction_name(layout, direction) for direction in directions[:4])
-    more = f" and {len(directions) - 4} more" if len(directions) > 4 else ""
-    raise DegenerateError(
-        f"the posterior is flat, or not at a maximum, along {count}: {named}{more}. A column that is constant or "
-        "appears twice does that under a flat prior: leave it out, or give the variable a proper prior"
-        + ("" if surface.x64 else "; precision='float64' tells flat from nearly flat")
-    )
-
-
-def _check_fall(layout: Layout, surface: Surface, z: np.ndarray, directions: np.ndarray) -> None:
-    """A direction in which the density stays up is improper, though it curves a little: separated classes, say."""
-    if not len(directions):
-        return
-    top = surface.log_joint_at(z[None])[0][0]
-    for sign in (1.0, -1.0):
-        values, _ = surface.log_joint_at(z + sign * directions)
-        stays = np.flatnonzero(top - values < _LEAST_FALL)
-        if len(stays):
-            along = direction_name(
-                layout, sign * directions[stays[0]] / np.maximum(np.abs(directions).max(axis=0), 1e-300)
-            )
-            raise DegenerateError(
-                f"the posterior does not fall off along {along}: one standard deviation from the mode the log density "
-                f"is only {top - values[stays[0]]:.2g} nats lower. It is improper or nearly so, as a regression on "
-                "classes that can be separated is under a flat prior. Give the variables proper priors"
-            )

@@ -21,7 +21,7 @@ from jaxtyping import Float
 
 from posterion.errors import DegenerateError
 from posterion.methods.base import Problem
-from posterion.methods.starts import one_blas_thread, pays
+from posterion.methods.starts import pays
 from posterion.methods.surface import Surface
 from posterion.target import Layout
 
@@ -31,6 +31,9 @@ _DECREMENT_SINGLE = 1e-3
 _NEWTON_STEPS = 100
 _LONGEST_STEP = 10.0
 """In units of 1 / sqrt(curvature)."""
+
+_LEAST_FALL = 0.02
+"""Nats the log density must fall one standard deviation from the mode; a Gaussian's falls by half a nat."""
 
 
 @dataclass(frozen=True)
@@ -81,18 +84,17 @@ def find_mode(problem: Problem, surface: Surface) -> Mode:
         problem.report(surface.evaluations, None, float(intermediate_result.fun), "Finding the mode")
 
     try:
-        with one_blas_thread():
-            for start in problem.starts:
-                found = minimize(
-                    surface.value_and_gradient,
-                    start,
-                    jac=True,
-                    method="L-BFGS-B",
-                    callback=told,
-                    options={"maxiter": most, "maxfun": 10 * most, "maxcor": 20},
-                )
-                if np.all(np.isfinite(found.x)) and found.fun < lowest:
-                    best, lowest, success = found.x, float(found.fun), bool(found.success)
+        for start in problem.starts:
+            found = minimize(
+                surface.value_and_gradient,
+                start,
+                jac=True,
+                method="L-BFGS-B",
+                callback=told,
+                options={"maxiter": most, "maxfun": 10 * most, "maxcor": 20},
+            )
+            if np.all(np.isfinite(found.x)) and found.fun < lowest:
+                best, lowest, success = found.x, float(found.fun), bool(found.success)
         z = best
         if newton:
             return _newton(problem, surface, best)
@@ -217,6 +219,53 @@ class Curvature:
     def covariance_factor(self) -> Float[np.ndarray, "dim dim"]:
         """A matrix A with A Aᵀ the inverse Hessian."""
         return self.scale[:, None] * self.vectors / np.sqrt(self.values)
+
+
+def refuse_flat(layout: Layout, directions: list[np.ndarray], surface: Surface) -> None:
+    """Nothing, if there are no directions without curvature.
+
+    Raises
+    ------
+    DegenerateError
+        If there are; the message names them.
+    """
+    if not directions:
+        return
+    count = f"{len(directions)} direction{'s' * (len(directions) > 1)}"
+    named = "; ".join(direction_name(layout, direction) for direction in directions[:4])
+    more = f" and {len(directions) - 4} more" if len(directions) > 4 else ""
+    raise DegenerateError(
+        f"the posterior is flat, or not at a maximum, along {count}: {named}{more}. A column that is constant or "
+        "appears twice does that under a flat prior: leave it out, or give the variable a proper prior"
+        + ("" if surface.x64 else "; precision='float64' tells flat from nearly flat")
+    )
+
+
+def check_fall(layout: Layout, surface: Surface, z: np.ndarray, directions: np.ndarray) -> None:
+    """Nothing, if the density falls off both ways along every direction (rows, one standard deviation long).
+
+    A direction in which it stays up is improper though it curves a little: separated classes, say.
+
+    Raises
+    ------
+    DegenerateError
+        If it stays up along one; the message names it.
+    """
+    if not len(directions):
+        return
+    top = surface.log_joint_at(z[None])[0][0]
+    for sign in (1.0, -1.0):
+        values, _ = surface.log_joint_at(z + sign * directions)
+        stays = np.flatnonzero(top - values < _LEAST_FALL)
+        if len(stays):
+            along = direction_name(
+                layout, sign * directions[stays[0]] / np.maximum(np.abs(directions).max(axis=0), 1e-300)
+            )
+            raise DegenerateError(
+                f"the posterior does not fall off along {along}: one standard deviation from the mode the log density "
+                f"is only {top - values[stays[0]]:.2g} nats lower. It is improper or nearly so, as a regression on "
+                "classes that can be separated is under a flat prior. Give the variables proper priors"
+            )
 
 
 def direction_name(layout: Layout, direction: Float[np.ndarray, " dim"]) -> str:

@@ -4,6 +4,8 @@ Everything that is linear algebra of the size of ``z`` happens in NumPy and in d
 model is computed in; only the model's own derivatives are compiled programs.
 """
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,8 +16,9 @@ from posterion.errors import OptionError
 from posterion.methods.base import Problem
 from posterion.objectives.bounds import LogJoint
 
-_BLOCK = 64
-"""Points that one call evaluates: few enough for memory, enough to hide what a call costs."""
+_LARGEST_BLOCK = 256
+_BLOCK_VALUES = 2**22
+"""Points that one call evaluates, times values of the data: few enough for memory, enough to hide what a call costs."""
 _REFUSED = 1e300
 """Value that stands for one that is not finite: any line search steps back from it."""
 _MEMORY = 4 * 2**30
@@ -33,6 +36,9 @@ class Surface:
     def __init__(self, problem: Problem) -> None:
         self._problem, self.evaluations = problem, 0
         self._dtype = jnp.result_type(float)
+        values = sum(int(np.prod(np.shape(leaf))) for leaf in jax.tree.leaves(problem.batch.data))
+        most = _BLOCK_VALUES // max(values, problem.layout.size, 1)
+        self._block = int(np.clip(2 ** int(np.log2(max(most, 1))), 4, _LARGEST_BLOCK))
         self.x64 = self._dtype == np.float64
 
     @property
@@ -80,17 +86,30 @@ class Surface:
     ) -> tuple[Float[np.ndarray, " points"], Float[np.ndarray, "points dim"]]:
         """The log joint, not negated, and its gradients at many points; non-finite values are left as they are."""
         program = self._problem.program("values and gradients", values_and_gradients(self._problem.log_joint))
-        values, gradients = [], []
-        for first in range(0, len(points), _BLOCK):
-            block = points[first : first + _BLOCK].astype(self._dtype)
-            count = len(block)
-            if count < _BLOCK:
-                block = np.concatenate([block, np.repeat(block[-1:], _BLOCK - count, axis=0)])
-            value, gradient = program(block, self._problem.batch)
-            values.append(np.asarray(value, np.float64)[:count])
-            gradients.append(np.asarray(gradient, np.float64)[:count])
+        values, gradients = self._in_blocks(program, points, self._block)
         self.evaluations += len(points)
-        return np.concatenate(values), np.concatenate(gradients)
+        return values, gradients
+
+    def log_joint_with_hessians_at(
+        self, points: Float[np.ndarray, "points dim"]
+    ) -> tuple[Float[np.ndarray, " points"], Float[np.ndarray, "points dim"], Float[np.ndarray, "points dim dim"]]:
+        """As `log_joint_at`, with the Hessians of the log joint; counts as ``dim`` evaluations more a point."""
+        program = self._problem.program("values and Hessians", values_and_hessians(self._problem.log_joint))
+        values, gradients, hessians = self._in_blocks(program, points, max(1, self._block // max(1, self.size)))
+        self.evaluations += len(points) * (1 + self.size)
+        return values, gradients, hessians
+
+    def _in_blocks(self, program: Callable, points: np.ndarray, size: int) -> list[np.ndarray]:
+        """What the program gives at all points, called with ``size`` of them at a time."""
+        found = []
+        for first in range(0, len(points), size):
+            block = points[first : first + size].astype(self._dtype)
+            count = len(block)
+            if count < size:
+                block = np.concatenate([block, np.repeat(block[-1:], size - count, axis=0)])
+            given = jax.device_get(program(block, self._problem.batch))
+            found.append([np.asarray(part, np.float64)[:count] for part in given])
+        return [np.concatenate(parts) for parts in zip(*found, strict=True)]
 
     def _derivatives(self, z: np.ndarray, direction: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
         self.evaluations += 1
@@ -99,11 +118,25 @@ class Surface:
         return float(value), np.asarray(gradient, np.float64), np.asarray(product, np.float64)
 
 
-def values_and_gradients(log_joint: LogJoint):  # noqa: ANN201
+def values_and_gradients(log_joint: LogJoint) -> Callable:
     """``(points, batch) -> (values, gradients)`` of the log joint."""
 
     def function(points: Float[Array, "points dim"], batch: Batch) -> tuple[Array, Array]:
         return jax.vmap(jax.value_and_grad(lambda z: log_joint(z, batch)))(points)
+
+    return function
+
+
+def values_and_hessians(log_joint: LogJoint) -> Callable:
+    """``(points, batch) -> (values, gradients, Hessians)`` of the log joint; forward over reverse."""
+
+    def one(z: Float[Array, " dim"], batch: Batch) -> tuple[Array, Array, Array]:
+        both = lambda z: jax.value_and_grad(lambda z: log_joint(z, batch))(z)
+        (value, gradient), products = jax.linearize(both, z)
+        return value, gradient, jax.vmap(lambda direction: products(direction)[1])(jnp.eye(z.size, dtype=z.dtype))
+
+    def function(points: Float[Array, "points dim"], batch: Batch) -> tuple[Array, Array, Array]:
+        return jax.vmap(one, (0, None))(points, batch)
 
     return function
 
