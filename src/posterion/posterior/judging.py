@@ -9,6 +9,7 @@ from posterion.diagnostics.corrections import Corrections, correct, pick
 from posterion.diagnostics.local_gaussian import LARGEST, local_gaussian
 from posterion.diagnostics.verdict import Verdict, with_corrections, with_scores
 from posterion.errors import UnsupportedModelError
+from posterion.families import AbstractEmpirical
 from posterion.posterior.datatree import constrained_draws
 from posterion.posterior.importance import WeightedDraws, affordable_draws, weighted_draws
 
@@ -22,7 +23,8 @@ _DRAWS = 4096
 def whole_verdict(posterior: "Posterior", quick: Verdict) -> Verdict:
     """The quick verdict with what importance weights and gradients add to it, where they can be had."""
     no_numbers = not np.all(np.isfinite([quick.elbo, quick.khat]))
-    if posterior.record.is_network or not posterior.has_data or no_numbers:
+    corrected_already = isinstance(posterior.family, AbstractEmpirical)
+    if posterior.record.is_network or not posterior.has_data or no_numbers or corrected_already:
         return quick
     verdict, draws = with_corrections(quick, posterior.corrections), posterior.verdict_draws
     if draws.scores is None:
@@ -61,6 +63,8 @@ def resampled(posterior: "Posterior", draws: int, random_seed: int | None) -> di
 def _weighted(
     posterior: "Posterior", draws: int, purpose: str, random_seed: int | None, *, with_scores: bool = False
 ) -> WeightedDraws:
+    if isinstance(posterior.family, AbstractEmpirical) and posterior.log_weights.size:
+        raise UnsupportedModelError("the draws have been resampled by their importance already, when they were fitted")
     if not posterior.log_weights.size:
         raise UnsupportedModelError("the approximation has no density, so its draws have no importance ratios")
     if not posterior.has_data:
