@@ -90,7 +90,7 @@ def test_reproducible_to_the_bit_and_saved(method, tmp_path):
     loaded = po.load(tmp_path / "fit.posterion")
     np.testing.assert_array_equal(first.sample_unconstrained(10), loaded.sample_unconstrained(10))
     assert first.record.extras.keys() == loaded.record.extras.keys()
-    assert str(loaded.diagnose()) == str(first.diagnose())
+    assert loaded.log_weights.tolist() == first.log_weights.tolist()
     assert not np.array_equal(first.params, fit(regression(), method, random_seed=2).params)
 
 

@@ -94,7 +94,7 @@ def test_saved_and_loaded_and_reproducible_to_the_bit(tmp_path):
     assert loaded.family == po.Particles(4096)
     np.testing.assert_array_equal(first.sample_unconstrained(5000), loaded.sample_unconstrained(5000))
     assert loaded.elbo == first.elbo
-    assert str(loaded.diagnose()) == str(first.diagnose())
+    assert loaded.log_weights.tolist() == first.log_weights.tolist()
 
 
 def test_improper_posteriors_and_impossible_sizes_are_refused():

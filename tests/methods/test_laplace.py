@@ -80,7 +80,7 @@ def test_saved_and_loaded_and_reproducible_to_the_bit(method, tmp_path):
     np.testing.assert_array_equal(first.predict().mean["y_mean"], loaded.predict({"x": X}).mean["y_mean"])
     assert loaded.record.extras["log_joint"] == first.record.extras["log_joint"]
     assert loaded.record.caveats == first.record.caveats
-    assert str(loaded.diagnose()) == str(first.diagnose())
+    assert loaded.log_weights.tolist() == first.log_weights.tolist()
 
 
 def test_duplicated_and_constant_columns_are_named():
