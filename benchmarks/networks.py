@@ -161,6 +161,7 @@ def nuts(case: Case, data: Split, seed: int, quick: bool):
 POSTERIORS: dict[str, Callable] = {
     "mean-field": fitted("advi"),
     "low rank (10)": fitted(po.ADVI(family=po.LowRank(rank=10))),
+    "IVON": fitted("ivon"),
     "linearised Laplace": fitted("linearised_laplace"),
     "last layer": fitted(po.LinearisedLaplace(weights="last")),
     "MAP ensemble (8)": map_ensemble,

@@ -27,7 +27,7 @@ from posterion.optim.convergence import Rounds
 from posterion.optim.journey import Journey
 from posterion.optim.loop import Callback
 from posterion.optim.progress import reporter
-from posterion.options import controls_of, seed_of, what_asks_for_steps, whole_number
+from posterion.options import controls_of, positive_number, seed_of, what_asks_for_steps, whole_number
 from posterion.posterior.posterior import Posterior
 from posterion.posterior.record import Comparison, FitRecord
 from posterion.target import AbstractRowTarget, AbstractTarget, RowPlan
@@ -43,6 +43,7 @@ def fit(
     batch_size: int | None = None,
     batch_over: str | None = None,
     restarts: int = 1,
+    kl_weight: float = 1.0,
     stop: Rounds | None = None,
     callbacks: Sequence[Callback] = (),
     obj_optimizer: optax.GradientTransformation | str | None = None,
@@ -75,6 +76,10 @@ def fit(
         The dim, or the observed variable, whose rows are batched; needed only if there is a choice.
     restarts
         Random starting points; each runs the first round and the best goes on.
+    kl_weight
+        Weight of the Kullback-Leibler term. Other than 1 it *tempers*: the result approximates prior times likelihood
+        to the power ``1 / kl_weight``, and says so in print, verdict and record. Its ELBO is the tempered posterior's.
+        Below 1 wide networks learn that would otherwise stay at their prior.
     stop
         The stop rule, ``Rounds(tolerance=0.1)`` by default. Not together with ``n``.
     callbacks
@@ -118,6 +123,7 @@ def fit(
     chosen, why = method_of(method), ()
     controls = controls_of(chosen, n=n, restarts=restarts, stop=stop, callbacks=callbacks, obj_optimizer=obj_optimizer)
     batch_size = whole_number("batch_size", batch_size)
+    kl_weight = positive_number("kl_weight", kl_weight)
     with uncollected():
         target = target_of(model, model_args, model_kwargs)
     if isinstance(target, AbstractRowTarget) and target.block_sizes is not None:
@@ -141,7 +147,7 @@ def fit(
     with logbook(checkpoint, team) as book:
         known = None if book is None or random_seed is not None else book.identity.get("random_seed")
         seed = int(team.agree(np.uint64(seed_of(random_seed) if known is None else known)))
-        work = _Work(target, values, chosen, controls, seed, plan, rows_per_step, precision, team, why)
+        work = _Work(target, values, chosen, controls, seed, plan, rows_per_step, precision, team, why, kl_weight)
         return work.run(progress=progress, book=book)
 
 
@@ -159,6 +165,7 @@ class _Work:
     precision: str | None
     team: Team
     why: tuple[str, ...] = ()
+    kl_weight: float = 1.0
 
     def run(
         self,
@@ -175,7 +182,8 @@ class _Work:
             with jax.enable_x64(x64):
                 show = reporter(progress=progress and self.team.leads)
                 try:
-                    task = engine.Task(target, self.values, self.seed, self.plan, self.rows_per_step, self.team)
+                    rows = (self.plan, self.rows_per_step, self.team, self.kl_weight)
+                    task = engine.Task(target, self.values, self.seed, *rows)
                     fitted = engine.run(self.method, task, self.controls, show, book=book, journey=journey)
                 finally:
                     show.close()
@@ -195,9 +203,10 @@ class _Work:
             rows_per_step=self.rows_per_step,
             num_rows=self.plan.num_rows if self.plan else None,
             is_network=target.compiled["is_network"],
-            null_elbo=_null_elbo(target, self.values),
+            null_elbo=_null_elbo(target, self.values) if self.kl_weight == 1.0 else None,
+            kl_weight=self.kl_weight,
             notes=(*target.notes, *self.why, *fitted.notes),
-            caveats=fitted.caveats,
+            caveats=(*_tempered(self.kl_weight), *fitted.caveats),
             extras=dict(fitted.extras),
         )
 
@@ -219,6 +228,13 @@ class _Work:
 
         found = fitted.target or target
         return Posterior(found, fitted.family, fitted.params, record, weights, data=self.values, more=more)
+
+
+def _tempered(kl_weight: float) -> tuple[str, ...]:
+    if kl_weight == 1.0:
+        return ()
+    power = f"likelihoods count {1 / kl_weight:.3g} times"
+    return (f"tempered: with kl_weight={kl_weight:g} {power}, so this approximates another distribution",)
 
 
 def _null_elbo(target: AbstractTarget, values: Mapping[str, np.ndarray]) -> float | None:

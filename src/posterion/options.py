@@ -59,6 +59,20 @@ def what_asks_for_steps(target: AbstractTarget, **arguments: Any) -> str:
     return ""
 
 
+def positive_number(name: str, value: Any) -> float:
+    """``value`` as a positive, finite number.
+
+    Raises
+    ------
+    OptionError
+        For anything else.
+    """
+    number = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
+    if not number or not 0 < value < float("inf"):
+        raise OptionError(f"{name} must be a positive number, not {value!r}")
+    return float(value)
+
+
 def whole_number(name: str, value: Any) -> int | None:
     """``value`` as a whole number from 1 on, or None as it is.
 

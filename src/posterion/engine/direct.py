@@ -33,6 +33,7 @@ def run_direct(method: AbstractDirectMethod, task: Task, restarts: int, show: Pr
         report=show.update,
         is_network=task.is_network,
         target=task.target,
+        kl_weight=task.kl_weight,
     )
     with one_blas_thread():
         found = method.solve(problem)

@@ -30,6 +30,7 @@ def identity(method: AbstractMethod, task: Task, controls: Controls) -> dict[str
         "stop": repr(controls.rule) if controls.n is None else None,
         "restarts": controls.restarts,
         "batch_size": task.rows_per_step,
+        "kl_weight": task.kl_weight,
         "obj_optimizer (its steps on a test problem)": _steps_of(controls.optimiser),
         "random_seed": task.seed,
         "precision": "float64" if jax.config.jax_enable_x64 else "float32",

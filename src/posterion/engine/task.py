@@ -50,6 +50,8 @@ class Task:
         Batch size, None with ``plan`` None.
     team
         The devices that share the work.
+    kl_weight
+        Other than 1 for a tempered posterior.
     """
 
     def __init__(
@@ -60,9 +62,11 @@ class Task:
         plan: RowPlan | None = None,
         rows_per_step: int | None = None,
         team: Team = SOLO,
+        kl_weight: float = 1.0,
     ) -> None:
         self._target, self._plan = target, plan
         self.values, self.seed, self.rows_per_step, self.team = values, seed, rows_per_step, team
+        self.kl_weight = kl_weight
         purposes = (int(s) for s in np.random.SeedSequence(seed).generate_state(6, np.uint32))
         self._initial_seed, self.start_seed, self.run_seed, self.compare_seed, self.final_seed, rows_seed = purposes
         data = pack(target.as_arrays(values))
@@ -74,7 +78,7 @@ class Task:
             everywhere, take = place(data, row_axes, team, spread=False), partial(_take_rows, team)
             self.stream = RandomRows(everywhere, dict(plan.axes), plan.num_rows, rows_per_step, rows_seed, take)
         self.followers = plan.observed if plan else ()
-        self.log_joint = _log_joint(target, self.followers)
+        self.log_joint = _log_joint(target, self.followers, kl_weight)
         quick = sum(value.size for value in values.values()) < _QUICK_VALUES
         self.derivatives = self.program(("derivatives",), lambda: derivatives(self.log_joint), quick=quick)
 
@@ -87,7 +91,7 @@ class Task:
         """The same data and seeds for another target of the same inputs: one that a method has made of this one's."""
         other = copy.copy(self)
         other._target = target
-        other.log_joint = _log_joint(target, self.followers)
+        other.log_joint = _log_joint(target, self.followers, self.kl_weight)
         return other
 
     @property
@@ -109,7 +113,8 @@ class Task:
         self, name: tuple[Hashable, ...], make: Callable[[], Callable], *, quick: bool = False
     ) -> cache.Program:
         """The program of this name for these rows and this precision; made once and kept with the target."""
-        key = ("engine", self.followers, self.rows_per_step, bool(jax.config.jax_enable_x64), self.team, *name)
+        precision = bool(jax.config.jax_enable_x64)
+        key = ("engine", self.followers, self.rows_per_step, self.kl_weight, precision, self.team, *name)
         kept = self._target.compiled
         if key not in kept:
             kept[key] = cache.Program(make(), quick=quick, everywhere=self.team.everywhere)
@@ -172,9 +177,9 @@ class Task:
         return np.concatenate([np.asarray(evaluate(one, size), np.float64) for one in noise])
 
 
-def _log_joint(target: AbstractTarget, followers: tuple[str, ...]) -> LogJoint:
+def _log_joint(target: AbstractTarget, followers: tuple[str, ...], kl_weight: float) -> LogJoint:
     """Of a batch whose rows may be spread over devices."""
-    of_rows = log_joint(target, followers)
+    of_rows = log_joint(target, followers, kl_weight)
     # Inlined: it is traced once for all programs that contain it, and leaves no call in them.
     return jax.jit(lambda z, batch: of_rows(z, batch._replace(data=gathered(batch.data))), inline=True)
 

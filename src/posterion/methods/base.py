@@ -100,6 +100,8 @@ class Problem:
         Whether the model multiplies activations by weights.
     target
         What the log joint is of, for methods that need more of it.
+    kl_weight
+        1 unless the log joint is tempered.
     """
 
     log_joint: LogJoint
@@ -112,6 +114,7 @@ class Problem:
     report: Callable[[int, int | None, float, str], Any]
     is_network: bool = False
     target: AbstractTarget | None = None
+    kl_weight: float = 1.0
 
 
 @dataclass(frozen=True)

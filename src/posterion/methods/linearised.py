@@ -97,6 +97,8 @@ class LinearisedLaplace(AbstractDirectMethod):
                 "LinearisedLaplace needs a network whose output it can take hold of: make the model by "
                 "posterion.network(...). Laplace() does not linearise, and takes any model"
             )
+        if problem.kl_weight != 1.0:
+            raise OptionError("LinearisedLaplace chooses scales and noise by the evidence, which has no tempered form")
         search = _Search(self, problem, target)
         found = [search.run(start) for start in problem.starts]
         best = max(found, key=lambda one: one.evidence)

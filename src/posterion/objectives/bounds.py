@@ -3,6 +3,10 @@ r"""The evidence lower bound (ELBO), in nats, always for all rows.
 .. math:: \mathrm{ELBO}(q) = E_{q}[\log p(z) + \sum_k \frac{N_k}{B_k} \sum_{i \in \text{batch}} \log p(y_{ki} \mid z)
           - \log q(z)]
 
+A weight of the Kullback-Leibler term other than one,
+:math:`E_q[\log p(y \mid z)] - w\, \mathrm{KL}(q, p)`, is w times the ELBO of the *tempered* posterior, whose
+likelihoods are taken to the power 1 / w; that is how it is computed, so that every method can be had tempered.
+
 This module is the one place where likelihoods are scaled. ``N_k`` is `AbstractRowTarget.num_rows`, ``B_k`` the number
 of real rows in the batch; padding weighs nothing. Only observed variables that follow the batch are scaled; priors
 and potentials never are.
@@ -16,13 +20,14 @@ from jaxtyping import Float
 
 from posterion._typing import Array, Batch
 from posterion.compilation.minor_axis import batch_minor
+from posterion.errors import UnsupportedModelError
 from posterion.target import AbstractRowTarget, AbstractTarget
 
 LogJoint: TypeAlias = Callable[[Float[Array, " dim"], Batch], Float[Array, ""]]
 """The unnormalised log posterior of all rows at ``z``, estimated from a batch of them."""
 
 
-def log_joint(target: AbstractTarget, followers: tuple[str, ...] = ()) -> LogJoint:
+def log_joint(target: AbstractTarget, followers: tuple[str, ...] = (), kl_weight: float = 1.0) -> LogJoint:
     """The log joint density of ``target`` as a function of ``z`` and a batch.
 
     Parameters
@@ -31,6 +36,8 @@ def log_joint(target: AbstractTarget, followers: tuple[str, ...] = ()) -> LogJoi
         What is approximated.
     followers
         The observed variables whose rows are those of the batch (`RowPlan.observed`). All others are whole.
+    kl_weight
+        Other than 1 tempers: likelihoods to the power ``1 / kl_weight``.
 
     Returns
     -------
@@ -38,6 +45,10 @@ def log_joint(target: AbstractTarget, followers: tuple[str, ...] = ()) -> LogJoi
         Unbiased for the full log joint when batches are drawn uniformly. Computed batch-minor where that pays.
     """
     if not isinstance(target, AbstractRowTarget):
+        if kl_weight != 1.0:
+            raise UnsupportedModelError(
+                "kl_weight needs a model that tells its likelihood from its prior, and this target only has a density"
+            )
         density = batch_minor(target.log_density)
         return lambda z, batch: density(z, batch.data)
 
@@ -50,9 +61,10 @@ def log_joint(target: AbstractTarget, followers: tuple[str, ...] = ()) -> LogJoi
         for name, rows in terms.log_likelihood.items():
             if batch.real is not None and name in followers:
                 likelihood = jnp.sum(jnp.where(batch.real, rows, 0.0))
-                total = total + likelihood * (num_rows[name] / jnp.sum(batch.real, dtype=rows.dtype))
+                scale = num_rows[name] / jnp.sum(batch.real, dtype=rows.dtype)
             else:
-                total = total + jnp.sum(rows) * (num_rows[name] / rows.shape[0])
+                likelihood, scale = jnp.sum(rows), num_rows[name] / rows.shape[0]
+            total = total + likelihood * (scale / kl_weight)
         return total
 
     return estimate

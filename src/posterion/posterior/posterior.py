@@ -313,8 +313,10 @@ class Posterior:
         elbo = f"{self.elbo:,.2f} ± {self.elbo_se:.2f} nats on {self.log_weights.size:,} fresh draws"
         if not self.log_weights.size:
             elbo = "not defined: the approximation has no density"
+        tempered = "" if record.kl_weight == 1.0 else f", tempered (kl_weight={record.kl_weight:g})"
         lines = [
-            f"Posterior of {size:,} parameters in {variables} variable{'s' * (variables != 1)}, by {record.method}",
+            f"Posterior of {size:,} parameters in {variables} variable{'s' * (variables != 1)}, by {record.method}"
+            + tempered,
             f"  stop     {record.sentence}",
             f"  ELBO     {elbo}",
             f"  verdict  {self.__dict__.get('_whole_verdict', self._verdict).summary}",

@@ -59,6 +59,8 @@ class FitRecord:
         Whether the model multiplies activations by weights.
     null_elbo
         Evidence in nats of the best prediction that ignores the inputs, where that means something.
+    kl_weight
+        Of the Kullback-Leibler term; other than 1 for a tempered posterior.
     notes
         What was recognised in the model, and what the method says of what it did.
     caveats
@@ -84,6 +86,7 @@ class FitRecord:
     num_rows: int | None = None
     is_network: bool = False
     null_elbo: float | None = None
+    kl_weight: float = 1.0
     notes: tuple[str, ...] = ()
     caveats: tuple[str, ...] = ()
     losses: Float[np.ndarray, " steps"] = field(default_factory=lambda: np.empty(0), repr=False, compare=False)
