@@ -193,3 +193,8 @@ def test_the_documentation_builds_without_a_warning(tmp_path):
     pages = list((tmp_path / "site").rglob("*.html"))
     fetched = [p for p in pages if re.search(r'(?:src|href)="(?:https?:)?//[^"]*\.(?:js|css|woff2?)', p.read_text())]
     assert not fetched, "pages that need a network"
+
+
+def test_the_page_on_estimators_runs():
+    names = code_of("docs/how-to/estimators.md")
+    assert names["probabilities"].shape == (len(names["y_new"]), 2)

@@ -11,6 +11,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from posterion import distributed
     from posterion.checkpoints import Checkpoints
+    from posterion.estimators import (
+        BayesianLinearRegression,
+        BayesianLogisticRegression,
+        BayesianMLPClassifier,
+        BayesianMLPRegressor,
+        BayesianPoissonRegressor,
+    )
     from posterion.families import FullRank, LowRank, MeanField, Particles, Point
     from posterion.fit import fit
     from posterion.frontends.log_density import log_density
@@ -50,6 +57,11 @@ __all__ = [
     "Pathfinder",
     "SVGD",
     "ADVI",
+    "BayesianLinearRegression",
+    "BayesianLogisticRegression",
+    "BayesianMLPClassifier",
+    "BayesianMLPRegressor",
+    "BayesianPoissonRegressor",
     "Checkpoints",
     "FanInPrior",
     "FullRank",
@@ -79,6 +91,11 @@ _HOMES = {
     "ADVI": "posterion.methods",
     "Auto": "posterion.methods",
     "BatchAndMatch": "posterion.methods",
+    "BayesianLinearRegression": "posterion.estimators",
+    "BayesianLogisticRegression": "posterion.estimators",
+    "BayesianMLPClassifier": "posterion.estimators",
+    "BayesianMLPRegressor": "posterion.estimators",
+    "BayesianPoissonRegressor": "posterion.estimators",
     "Checkpoints": "posterion.checkpoints",
     "DeterministicADVI": "posterion.methods",
     "FanInPrior": "posterion.frontends.network",

@@ -1,0 +1,330 @@
+"""How the networks of the estimators are fitted: sizes, members, folds, and which of the two ways.
+
+Small networks on few rows go by Gauss-Newton steps with a full covariance (`gauss_newton`), all others by mini-batches
+with Kronecker factors (`stochastic`). Both give members that predict functions with covariances.
+"""
+
+import numbers
+from dataclasses import replace
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+from joblib import Parallel, delayed
+from sklearn.utils import check_random_state
+from threadpoolctl import threadpool_limits
+
+from posterion.errors import OptionError
+from posterion.estimators import ensemble, stochastic
+from posterion.estimators.base import AbstractEstimator
+from posterion.estimators.columns import Columns
+from posterion.estimators.ensemble import Calibration, HeldOut, Member
+from posterion.estimators.gauss_newton import GaussianPrior, Mode, find_mode
+from posterion.estimators.kronecker import KroneckerMode
+from posterion.estimators.likelihoods import Likelihood, StudentT
+from posterion.estimators.network import Network
+
+MOST_WEIGHTS, MOST_WORK = 600, 2e8
+"""Full covariances are used up to so many weights, and multiplications for one Gauss-Newton matrix."""
+LARGE_UNITS = ((5_000, (64,)), (np.inf, (128, 64)))
+"""Hidden layers by rows, where the full covariance is out of reach."""
+FEWEST_FOR_FOLDS = 60
+"""With fewer rows nothing is held out: the evidence alone decides."""
+MOST_HELD_OUT = 10_000
+LARGE_MEMBERS = 5
+STOPPING_ADVANTAGE = 0.02
+"""Nats per held-out row that stopping early must gain: the best of many iterations looks better than it is."""
+
+
+class _Fitted(NamedTuple):
+    """What one member's fit hands back: its modes, and what they say of the rows it has not seen."""
+
+    best: Mode | KroneckerMode
+    last: Mode | KroneckerMode
+    steps: int
+    held_best: HeldOut | None
+    held_last: HeldOut | None
+
+
+class AbstractMLP(AbstractEstimator):
+    """Fitting, for both kinds of outcome.
+
+    A class says with `_small_units` which hidden layers to try for a full covariance, with `_small_members` how many
+    networks that takes, with `_patience` when to stop one early, and with `_look_for_codes` whether to look for
+    categories.
+    """
+
+    _small_units: ClassVar[tuple[tuple[int, ...], ...]]
+    _small_members: ClassVar[int]
+    _patience: ClassVar[int | None]
+    _look_for_codes: ClassVar[bool]
+    _relevance: ClassVar[bool]
+
+    def _likelihoods(self) -> tuple[int, list[Likelihood]]:
+        """Number of outputs, and the likelihoods that members take in turn."""
+        raise NotImplementedError
+
+    def _calibrate(self, held: list[HeldOut], targets: np.ndarray, weights: np.ndarray) -> tuple[Calibration, float]:
+        raise NotImplementedError
+
+    def __init__(
+        self,
+        hidden_layer_sizes="auto",
+        *,
+        n_members="auto",
+        early_stopping=True,
+        validation_fraction="auto",
+        batch_size="auto",
+        max_iter="auto",
+        learning_rate=0.005,
+        tol=1e-4,
+        warm_start=False,
+        n_jobs=None,
+        random_state=None,
+    ):
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.n_members = n_members
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.batch_size = batch_size
+        self.max_iter = max_iter
+        self.learning_rate = learning_rate
+        self.tol = tol
+        self.warm_start = warm_start
+        self.n_jobs = n_jobs
+        self.random_state = random_state
+
+    # ---- shape
+    def _hidden(self, features: int, outputs: int, rows: float) -> tuple[tuple[int, ...], bool]:
+        """Units of the hidden layers, and whether the full covariance is affordable."""
+        given = self.hidden_layer_sizes
+        if isinstance(given, str):
+            if given != "auto":
+                raise OptionError(f"hidden_layer_sizes must be 'auto' or whole numbers such as (50, 50), not {given!r}")
+            for hidden in self._small_units:
+                if _affordable(Network(features, hidden, outputs), rows):
+                    return hidden, True
+            return next(units for most, units in LARGE_UNITS if rows <= most), False
+        sizes = (given,) if isinstance(given, numbers.Integral) else tuple(given)
+        if not all(_whole(size) for size in sizes):
+            raise OptionError(f"hidden_layer_sizes must be 'auto' or whole numbers such as (50, 50), not {given!r}")
+        hidden = tuple(int(size) for size in sizes)
+        return hidden, _affordable(Network(features, hidden, outputs), rows)
+
+    def _check_options(self) -> None:
+        whole = (("n_members", self.n_members), ("batch_size", self.batch_size), ("max_iter", self.max_iter))
+        for name, value in whole:
+            if value != "auto" and not _whole(value):
+                raise OptionError(f"{name} must be 'auto' or a whole number from 1 on, not {value!r}")
+        fraction = self.validation_fraction
+        if fraction != "auto" and not (isinstance(fraction, numbers.Real) and 0 < float(fraction) < 1):
+            raise OptionError(f"validation_fraction must be 'auto' or a number between 0 and 1, not {fraction!r}")
+
+    # ---- fitting
+    def _learn(self, x: np.ndarray, targets: np.ndarray, weights: np.ndarray, *, continued: bool) -> None:
+        """Fit all members; with ``continued`` their posteriors so far are the priors."""
+        self._check_options()
+        seeds = check_random_state(self.random_state).randint(0, 2**31 - 1, size=4)
+        old: dict[str, Any] = getattr(self, "_state", None) or {}
+        columns = Columns.of(x, weights, codes=self._look_for_codes) if not continued else old["columns"]
+        inputs = columns.inputs(x)
+        rows = float(weights.sum())
+        outputs, likelihoods = self._likelihoods()
+        if not continued:
+            hidden, small = self._hidden(columns.features, outputs, rows)
+            count = (
+                (self._small_members if small else LARGE_MEMBERS) if self.n_members == "auto" else int(self.n_members)
+            )
+            networks = [
+                Network(columns.features, hidden, outputs, small and self._relevance and k % 2 == 0)
+                for k in range(count)
+            ]
+        else:
+            networks = [member.network for member in old["members"]]
+            small = isinstance(old["members"][0].mode, Mode)
+            count = len(networks)
+        starts: list[Any] = [None] * count
+        same = bool(old) and [m.network for m in old["members"]] == networks
+        if same and (continued or self.warm_start):
+            starts = [m.mode for m in old["members"]]
+            small = isinstance(starts[0], Mode)
+        folds = self._folds(x, targets, weights, count, int(seeds[0])) if not continued else None
+        fit_one = self._small_member if small else self._large_member
+        shared = self._shared(inputs, targets, weights) if not small else (inputs, targets, weights)
+        jobs = (
+            delayed(fit_one)(
+                networks[k],
+                likelihoods[k % len(likelihoods)],
+                starts[k],
+                shared,
+                None if folds is None else folds == k % (folds.max() + 1),
+                np.random.default_rng([*seeds[1:], k]),
+                continued,
+            )
+            for k in range(count)
+        )
+        with threadpool_limits(1):
+            fitted: Any = Parallel(n_jobs=self.n_jobs, prefer="threads")(jobs)
+        modes, calibration = self._choose(fitted, targets, weights)
+        if calibration is None:
+            calibration = old["calibration"] if continued else Calibration()
+        members = tuple(Member(network, mode) for network, mode in zip(networks, modes, strict=True))
+        self.n_iter_ = int(max(each.steps for each in fitted))
+        self._state = {"columns": columns, "members": members, "calibration": calibration}
+
+    def _choose(self, fitted, targets: np.ndarray, weights: np.ndarray):
+        """Stop all members early or none, by what the held-out rows say after calibration; and the calibration."""
+        held = [each.held_best for each in fitted if each.held_best is not None]
+        if not held:
+            return [each.last for each in fitted], None
+        early, score = self._calibrate(held, targets, weights)
+        late = [each.held_last for each in fitted if each.held_last is not None]
+        if late:
+            calibration, late_score = self._calibrate(late, targets, weights)
+            if late_score > score - STOPPING_ADVANTAGE:
+                return [each.last for each in fitted], calibration
+        return [each.best for each in fitted], early
+
+    def _folds(self, x: np.ndarray, y: np.ndarray, weights: np.ndarray, count: int, seed: int) -> np.ndarray | None:
+        """The fold of each row, or None if nothing is held out. Fold k is that of member k; rows beyond have -1."""
+        if not self.early_stopping or weights.sum() < FEWEST_FOR_FOLDS:
+            return None
+        share = 1 / max(min(count, 10), 5) if self.validation_fraction == "auto" else float(self.validation_fraction)
+        share = min(share, MOST_HELD_OUT / len(y))
+        parts = max(2, round(1 / share))
+        folds = ensemble.folds_of(x, y, parts, seed)
+        return np.where(folds < count, folds, -1) if parts > count else folds
+
+    def _small_member(self, network, likelihood, start, shared, hold, rng, continued):
+        inputs, targets, weights = shared
+        hold = np.zeros(len(targets), bool) if hold is None else hold
+        learn = ~hold
+        prior = precisions = None
+        weights_start = network.initial(rng)
+        if start is not None:
+            weights_start, precisions, likelihood = start.weights, start.precisions, start.likelihood
+            if continued:
+                prior = GaussianPrior(start.weights, start.cholesky @ start.cholesky.T)
+        score = None
+        if hold.any():
+            score = ensemble.held_out_score(network, inputs[hold], targets[hold], weights[hold])
+        found = find_mode(
+            network,
+            likelihood,
+            weights_start,
+            inputs[learn],
+            targets[learn],
+            weights[learn],
+            max_iter=60 if self.max_iter == "auto" else int(self.max_iter),
+            tol=self.tol,
+            prior=prior,
+            precisions=precisions,
+            held_out=score,
+            keep_noise=continued,
+            patience=self._patience,
+        )
+        look = lambda mode: _held_out(network, mode, inputs, hold)
+        held_last = look(found.last) if self._patience is None else None
+        return _Fitted(found.best, found.last, found.steps, look(found.best), held_last)
+
+    def _large_member(self, network, likelihood, start, shared, hold, rng, continued):
+        network_padded, inputs, targets, weights, count = shared
+        hold = np.zeros(len(targets), bool) if hold is None else np.append(hold, np.zeros(len(targets) - count, bool))
+        learn = np.flatnonzero(~hold[:count])
+        wide = replace(network, features=network_padded)
+        weights_start = _widen(network.initial(rng), network, wide)
+        precisions = before = None
+        if start is not None:
+            weights_start, precisions = _widen(start.weights, network, wide), start.precisions
+            likelihood = start.likelihood
+            before = _widen_mode(start, network, wide) if continued else None
+        held_rows = np.flatnonzero(hold)
+        score = None
+        if len(held_rows):
+            look = held_rows[: max(200, 2000 // network.outputs)]
+            score = ensemble.held_out_score(
+                wide, inputs[look].astype(float), targets[look].astype(float), weights[look].astype(float)
+            )
+        schedule = stochastic.Schedule.of(
+            wide,
+            len(learn),
+            None if self.batch_size == "auto" else int(self.batch_size),
+            None if self.max_iter == "auto" else float(self.max_iter),
+            float(self.learning_rate),
+        )
+        mode, steps = stochastic.train(
+            wide,
+            likelihood,
+            weights_start,
+            inputs,
+            targets,
+            weights,
+            learn,
+            schedule=schedule,
+            rng=rng,
+            before=before,
+            held_out=score,
+            precisions=precisions,
+        )
+        narrow = _narrow_mode(mode, network, wide)
+        return _Fitted(narrow, narrow, steps, _held_out(wide, mode, inputs, hold), None)
+
+    def _shared(self, inputs: np.ndarray, targets: np.ndarray, weights: np.ndarray) -> tuple:
+        """Data for compiled programs: float32, padded to a grid of sizes, so that near shapes share a program."""
+        rows, features = stochastic.padded(len(inputs)), stochastic.padded(inputs.shape[1])
+        wide = np.zeros((rows, features), np.float32)
+        wide[: len(inputs), : inputs.shape[1]] = inputs
+        y, w = np.zeros(rows, np.float32), np.zeros(rows, np.float32)
+        y[: len(targets)], w[: len(weights)] = targets, weights
+        return features, wide, y, w, len(inputs)
+
+    def _functions(self, X: Any) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Means and covariances of each member's outputs for new rows."""
+        x = self._table(X)
+        inputs = self._state["columns"].inputs(x)
+        with threadpool_limits(1):
+            return [member.mode.predict(member.network, inputs) for member in self._state["members"]]
+
+
+def _whole(value: Any) -> bool:
+    return isinstance(value, numbers.Integral) and int(value) >= 1
+
+
+def _affordable(network: Network, rows: float) -> bool:
+    return network.size <= MOST_WEIGHTS and rows * network.outputs * network.size**2 <= MOST_WORK
+
+
+def _held_out(network: Network, mode: Mode | KroneckerMode, inputs: np.ndarray, hold: np.ndarray) -> HeldOut | None:
+    rows = np.flatnonzero(hold)
+    if not len(rows):
+        return None
+    noise = mode.likelihood.variance if isinstance(mode.likelihood, StudentT) else 1.0
+    return HeldOut(rows, *mode.predict(network, inputs[rows].astype(float)), noise)
+
+
+def _widen(weights: np.ndarray, network: Network, wide: Network) -> np.ndarray:
+    """Weights for a network with more inputs, which are always zero: their own are zero."""
+    first, columns = network.shapes[0]
+    matrix = weights[: first * columns].reshape(first, columns)
+    extra = np.zeros((wide.features - network.features, columns))
+    return np.concatenate([matrix[:-1].ravel(), extra.ravel(), matrix[-1], weights[first * columns :]])
+
+
+def _real(network: Network, wide: Network) -> np.ndarray:
+    """Rows of the wide first layer that are of the narrow one."""
+    return np.append(np.arange(network.features), wide.features)
+
+
+def _narrow_mode(mode: KroneckerMode, network: Network, wide: Network) -> KroneckerMode:
+    real = _real(network, wide)
+    first, columns = wide.shapes[0]
+    matrix = mode.weights[: first * columns].reshape(first, columns)[real]
+    weights = np.concatenate([matrix.ravel(), mode.weights[first * columns :]])
+    activations = (mode.activations[0][np.ix_(real, real)], *mode.activations[1:])
+    return replace(mode, weights=weights, activations=activations)
+
+
+def _widen_mode(mode: KroneckerMode, network: Network, wide: Network) -> KroneckerMode:
+    real = _real(network, wide)
+    first = np.zeros((wide.features + 1, wide.features + 1))
+    first[np.ix_(real, real)] = mode.activations[0]
+    return replace(mode, weights=_widen(mode.weights, network, wide), activations=(first, *mode.activations[1:]))

@@ -1,0 +1,386 @@
+"""Bayesian linear, logistic and Poisson regression with scikit-learn's interface."""
+
+from typing import Any
+
+import numpy as np
+from sklearn.utils.validation import check_is_fitted
+from threadpoolctl import threadpool_limits
+
+from posterion.errors import DataError
+from posterion.estimators.base import AbstractClassifier, AbstractEstimator, AbstractRegressor
+from posterion.estimators.classes import Logits
+from posterion.estimators.columns import Columns
+from posterion.estimators.counts import CountPrediction
+from posterion.estimators.likelihoods import Bernoulli, Categorical, Likelihood, Poisson
+from posterion.estimators.linear import GridPosterior, LinearGaussian, LinearPosterior
+from posterion.estimators.network import Network
+from posterion.estimators.predictive import NumericPrediction
+
+
+class BayesianLinearRegression(AbstractRegressor):
+    """Linear regression whose posterior is exact: coefficients, noise and the prior's scale are integrated out.
+
+    Inputs and target are scaled inside. Coefficients have a normal prior whose scale relative to the noise has a
+    half-Cauchy prior, the noise a weak inverse gamma prior, and the intercept a flat one. There is nothing to tune.
+
+    Attributes
+    ----------
+    coef_ : ndarray of shape (n_features,)
+        Posterior mean of the coefficients, in the units of the columns and the target.
+    coef_std_ : ndarray of shape (n_features,)
+        Their posterior standard deviations.
+    intercept_ : float
+        Posterior mean of the intercept.
+    n_features_in_ : int
+        Number of columns.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Their names, if they are strings.
+
+    See Also
+    --------
+    BayesianMLPRegressor : Where the function is not linear.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from posterion.estimators import BayesianLinearRegression
+    >>> X = np.arange(20.0)[:, None]
+    >>> model = BayesianLinearRegression().fit(X, 3 * X[:, 0] + 1)
+    >>> model.predict([[10.0]]).round(1)
+    array([31.])
+    """
+
+    def fit(self, X, y, sample_weight=None):
+        """Fit.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows.
+        y : array-like of shape (n_samples,)
+            Outcomes.
+        sample_weight : array-like of shape (n_samples,), default=None
+            How often each row counts.
+
+        Returns
+        -------
+        self
+            Fitted.
+        """
+        return self._learn(X, y, sample_weight, reset=True)
+
+    def partial_fit(self, X, y, sample_weight=None):
+        """Learn from more rows: the posterior so far is the prior. Scales of the columns are those of the first rows.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows.
+        y : array-like of shape (n_samples,)
+            Outcomes.
+        sample_weight : array-like of shape (n_samples,), default=None
+            How often each row counts.
+
+        Returns
+        -------
+        self
+            Fitted.
+        """
+        return self._learn(X, y, sample_weight, reset=not hasattr(self, "_state"))
+
+    def _learn(self, X: Any, y: Any, sample_weight: Any, *, reset: bool) -> "BayesianLinearRegression":
+        x = self._inputs(X, reset=reset)
+        target = self._targets(y, x)
+        weights = self._row_weights(sample_weight, x)
+        if reset:
+            if np.count_nonzero(weights) < 2:
+                raise DataError("n_samples=1: one sample says nothing about noise; give at least 2 rows")
+            columns = Columns.of(x, weights, codes=False, compress=False)
+            offset = float(np.average(target, weights=weights))
+            scale = float(np.sqrt(np.average((target - offset) ** 2, weights=weights))) or 1.0
+        else:
+            columns, offset, scale = (self._state[name] for name in ("columns", "offset", "scale"))
+        sums = LinearGaussian.of(columns.inputs(x), (target - offset) / scale, weights)
+        if not reset:
+            sums = self._state["sums"].plus(sums)
+        posterior = sums.posterior()
+        self._state = {"columns": columns, "offset": offset, "scale": scale, "sums": sums, "posterior": posterior}
+        deviations = np.sqrt(np.diag(posterior.covariance()))
+        self.coef_, self.coef_std_ = np.zeros(x.shape[1]), np.zeros(x.shape[1])
+        self.coef_[columns.kept] = scale * (posterior.weights @ posterior.coefficients) / columns.scale
+        self.coef_std_[columns.kept] = scale * deviations / columns.scale
+        middle = offset + scale * float(posterior.weights @ posterior.intercepts)
+        self.intercept_ = float(middle - self.coef_[columns.kept] @ columns.mean)
+        return self
+
+    def _predictive(self, X: Any) -> NumericPrediction:
+        x = self._table(X)
+        posterior: LinearPosterior = self._state["posterior"]
+        return posterior.predict(self._state["columns"].inputs(x)).in_units_of(
+            self._state["offset"], self._state["scale"]
+        )
+
+
+class _AbstractGeneralised(AbstractEstimator):
+    """Fits of models whose posterior is Laplace's on a grid of prior precisions."""
+
+    max_iter: int
+    tol: float
+    coef_: Any
+    intercept_: Any
+
+    def _learn_grid(
+        self,
+        x: np.ndarray,
+        targets: np.ndarray,
+        weights: np.ndarray,
+        likelihood: Likelihood,
+        outputs: int,
+        *,
+        reset: bool,
+    ) -> None:
+        present = weights > 0
+        x, targets, weights = x[present], targets[present], weights[present]
+        with threadpool_limits(1):
+            if reset:
+                columns = Columns.of(x, weights, codes=False, compress=False)
+                network = Network(columns.features, (), outputs)
+                start = np.zeros(network.size)
+                if isinstance(likelihood, Poisson):
+                    start[-1] = np.log(max(np.average(targets, weights=weights), 1e-3))
+                posterior, self.n_iter_ = GridPosterior.of(
+                    network,
+                    likelihood,
+                    start,
+                    columns.inputs(x),
+                    targets,
+                    weights,
+                    max_iter=self.max_iter,
+                    tol=self.tol,
+                )
+            else:
+                columns, network = self._state["columns"], self._state["network"]
+                posterior, self.n_iter_ = self._state["posterior"].updated(
+                    network, columns.inputs(x), targets, weights, max_iter=self.max_iter, tol=self.tol
+                )
+        self._state = {"columns": columns, "network": network, "posterior": posterior}
+        self._set_coefficients(x.shape[1])
+
+    def _set_coefficients(self, columns_in: int) -> None:
+        columns, network = self._state["columns"], self._state["network"]
+        mean = self._state["posterior"].mean().reshape(network.shapes[0])
+        coefficients = np.zeros((network.outputs, columns_in))
+        coefficients[:, columns.kept] = (mean[:-1] / columns.scale[:, None]).T
+        self.intercept_ = mean[-1] - coefficients[:, columns.kept] @ columns.mean
+        self.coef_ = coefficients
+
+    def _functions(self, X: Any) -> tuple[np.ndarray, list[Logits]]:
+        x = self._table(X)
+        posterior, inputs = self._state["posterior"], self._state["columns"].inputs(x)
+        with threadpool_limits(1):
+            members = [Logits(*mode.predict(self._state["network"], inputs)) for mode in posterior.modes]
+        return posterior.weights, members
+
+
+class BayesianLogisticRegression(AbstractClassifier, _AbstractGeneralised):
+    """Logistic regression, binary or multinomial, averaged over its posterior.
+
+    Inputs are scaled inside. The posterior is Laplace's approximation at each of a grid of prior scales, weighted by
+    its evidence, so there is no regularisation to tune; probabilities are averaged over it.
+
+    Parameters
+    ----------
+    class_weight : dict or 'balanced', default=None
+        Weights of the classes.
+    max_iter : int, default=100
+        Newton steps at most, for each prior scale.
+    tol : float, default=1e-10
+        Change of the log evidence per row at which they end.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+        Labels.
+    coef_ : ndarray of shape (1 or n_classes, n_features)
+        Posterior means of the coefficients.
+    intercept_ : ndarray of shape (1 or n_classes,)
+        Posterior means of the intercepts.
+    n_features_in_ : int
+        Number of columns.
+    n_iter_ : int
+        Newton steps of the slowest fit.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from posterion.estimators import BayesianLogisticRegression
+    >>> X, y = load_iris(return_X_y=True)
+    >>> bool(BayesianLogisticRegression().fit(X, y).score(X, y) > 0.95)
+    True
+    """
+
+    def __init__(self, *, class_weight=None, max_iter=100, tol=1e-10):
+        self.class_weight = class_weight
+        self.max_iter = max_iter
+        self.tol = tol
+
+    def fit(self, X, y, sample_weight=None):
+        """Fit.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows.
+        y : array-like of shape (n_samples,)
+            Labels.
+        sample_weight : array-like of shape (n_samples,), default=None
+            How often each row counts.
+
+        Returns
+        -------
+        self
+            Fitted.
+        """
+        x = self._inputs(X, reset=True)
+        weights = self._row_weights(sample_weight, x)
+        x, y, weights = self._labelled(x, y, weights)
+        codes = self._codes(y, x)
+        self._require_two_classes()
+        return self._learn(x, codes, weights, reset=True)
+
+    def partial_fit(self, X, y, classes=None, sample_weight=None):
+        """Learn from more rows: the posterior so far is the prior.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows.
+        y : array-like of shape (n_samples,)
+            Labels.
+        classes : array-like of shape (n_classes,), default=None
+            All labels there will be; needed at the first call if the first rows do not show them all.
+        sample_weight : array-like of shape (n_samples,), default=None
+            How often each row counts.
+
+        Returns
+        -------
+        self
+            Fitted.
+        """
+        reset = not hasattr(self, "_state")
+        x = self._inputs(X, reset=reset)
+        weights = self._row_weights(sample_weight, x)
+        codes = self._codes(y, x, classes if reset else self.classes_)
+        self._require_two_classes()
+        return self._learn(x, codes, weights, reset=reset)
+
+    def _learn(self, x, codes, weights, *, reset):
+        binary = len(self.classes_) == 2
+        likelihood = Bernoulli() if binary else Categorical()
+        weights = self._class_weights(codes, weights)
+        outputs = 1 if binary else len(self.classes_)
+        self._learn_grid(x, codes.astype(float), weights, likelihood, outputs, reset=reset)
+        return self
+
+    def _members(self, X: Any) -> tuple[np.ndarray, list[Logits]]:
+        return self._functions(X)
+
+
+class BayesianPoissonRegressor(AbstractRegressor, _AbstractGeneralised):
+    """Regression of counts with a log-linear rate, averaged over its posterior.
+
+    Inputs are scaled inside. The posterior is Laplace's approximation at each of a grid of prior scales, weighted by
+    its evidence, so there is no regularisation to tune.
+
+    Parameters
+    ----------
+    max_iter : int, default=100
+        Newton steps at most, for each prior scale.
+    tol : float, default=1e-10
+        Change of the log evidence per row at which they end.
+
+    Attributes
+    ----------
+    coef_ : ndarray of shape (n_features,)
+        Posterior means of the coefficients of the log rate.
+    intercept_ : float
+        Posterior mean of the intercept.
+    n_features_in_ : int
+        Number of columns.
+    n_iter_ : int
+        Newton steps of the slowest fit.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from posterion.estimators import BayesianPoissonRegressor
+    >>> X = np.linspace(0, 2, 200)[:, None]
+    >>> y = np.random.default_rng(0).poisson(np.exp(X[:, 0]))
+    >>> model = BayesianPoissonRegressor().fit(X, y)
+    >>> bool(abs(model.coef_[0] - 1) < 0.3)
+    True
+    """
+
+    def __init__(self, *, max_iter=100, tol=1e-10):
+        self.max_iter = max_iter
+        self.tol = tol
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.target_tags.positive_only = True
+        return tags
+
+    def fit(self, X, y, sample_weight=None):
+        """Fit.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows.
+        y : array-like of shape (n_samples,)
+            Counts.
+        sample_weight : array-like of shape (n_samples,), default=None
+            How often each row counts.
+
+        Returns
+        -------
+        self
+            Fitted.
+        """
+        return self._learn(X, y, sample_weight, reset=True)
+
+    def partial_fit(self, X, y, sample_weight=None):
+        """Learn from more rows: the posterior so far is the prior.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows.
+        y : array-like of shape (n_samples,)
+            Counts.
+        sample_weight : array-like of shape (n_samples,), default=None
+            How often each row counts.
+
+        Returns
+        -------
+        self
+            Fitted.
+        """
+        return self._learn(X, y, sample_weight, reset=not hasattr(self, "_state"))
+
+    def _learn(self, X, y, sample_weight, *, reset):
+        x = self._inputs(X, reset=reset)
+        target = self._targets(y, x)
+        if np.any(target < 0):
+            raise DataError(f"y must be counts, from 0 on; the smallest is {target.min():g}")
+        weights = self._row_weights(sample_weight, x)
+        self._learn_grid(x, target, weights, Poisson(), 1, reset=reset)
+        self.coef_, self.intercept_ = self.coef_[0], self.intercept_.item()
+        return self
+
+    def _predictive(self, X: Any) -> CountPrediction:
+        check_is_fitted(self, "_state")
+        weights, members = self._functions(X)
+        means = np.stack([logits.means[:, 0] for logits in members])
+        variances = np.stack([logits.covariances[:, 0, 0] for logits in members])
+        return CountPrediction(weights, means, np.maximum(variances, 0))
