@@ -120,7 +120,10 @@ def _corrected(problem: Problem, surface: Surface, found: Fit, plain: Solution, 
     """Draws of a Student-t around the Gaussian, or of itself, resampled where that is reliable."""
     *seeds, choice = (int(s) for s in np.random.SeedSequence(problem.seed).generate_state(2 * _BLOCKS + 1, np.uint32))
     khats = []
-    for proposal, draws_of in (("a Student-t around it", student_draws), ("the Gaussian itself", normal_draws)):
+    for proposal, draws_of in (
+        ("a Student-t around the closest Gaussian", student_draws),
+        ("the closest Gaussian", normal_draws),
+    ):
         points, log_weights, smoothed = _weighted(problem, surface, found, count, draws_of, seeds[len(khats) :: 2])
         khats.append(f"{smoothed.khat:.2f} of {proposal}")
         if smoothed.khat <= smoothed.threshold:
@@ -140,7 +143,7 @@ def _corrected(problem: Problem, surface: Surface, found: Fit, plain: Solution, 
         evaluations=surface.evaluations,
         family=Particles(count),
         params=resample(points, smoothed, count, choice).astype(jnp.result_type(float)),
-        notes=(note.replace("around it", "around the closest Gaussian").replace("itself", ""),),
+        notes=(note,),
         log_weights=log_weights,
         caveats=caveats(smoothed),
     )
