@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from posterion import distributed
+    from posterion.calibrate import calibrate
     from posterion.checkpoints import Checkpoints
     from posterion.estimators import (
         BayesianLinearRegression,
@@ -79,6 +80,7 @@ __all__ = [
     "Point",
     "Posterior",
     "Rounds",
+    "calibrate",
     "distributed",
     "fit",
     "load",
@@ -117,6 +119,7 @@ _HOMES = {
     "Posterior": "posterion.posterior.posterior",
     "Rounds": "posterion.optim.convergence",
     "SVGD": "posterion.methods",
+    "calibrate": "posterion.calibrate",
     "fit": "posterion.fit",
     "load": "posterion.loading",
     "log_density": "posterion.frontends.log_density",

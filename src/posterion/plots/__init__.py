@@ -9,9 +9,11 @@ from posterion._optional import import_optional
 import_optional("matplotlib", "plots", "Pictures")  # if it is missing, says which extra brings it
 
 from posterion.plots.classes import plot_classes
+from posterion.plots.comparison import plot_comparison
 from posterion.plots.elbo import plot_elbo
 from posterion.plots.labels import plot_labels
 from posterion.plots.parameters import parameters_size, plot_parameters
+from posterion.plots.ranks import plot_ranks
 from posterion.plots.referral import plot_coverage, plot_referral
 from posterion.plots.reliability import plot_reliability
 from posterion.plots.style import look, new_figure
@@ -23,11 +25,13 @@ __all__ = [
     "new_figure",
     "parameters_size",
     "plot_classes",
+    "plot_comparison",
     "plot_coverage",
     "plot_elbo",
     "plot_labels",
     "plot_parameters",
     "plot_probability",
+    "plot_ranks",
     "plot_referral",
     "plot_reliability",
     "plot_surface",

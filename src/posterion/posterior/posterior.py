@@ -11,6 +11,7 @@ from jaxtyping import Float
 
 from posterion._typing import PyTree
 from posterion.compilation.cache import Program
+from posterion.diagnostics.comparison import NutsComparison
 from posterion.diagnostics.corrections import Corrections
 from posterion.diagnostics.verdict import Verdict, judge
 from posterion.errors import DataError, OptionError, UnsupportedModelError
@@ -238,6 +239,51 @@ class Posterior:
     @cached_property
     def _whole_verdict(self) -> Verdict:
         return judging.whole_verdict(self, self._verdict)
+
+    def compare_with_nuts(
+        self,
+        draws: int = 500,
+        *,
+        warmup: int = 500,
+        chains: int = 4,
+        random_seed: int | None = None,
+        data: Mapping[str, Any] | None = None,
+    ) -> NutsComparison:
+        """A short run of NUTS started from this fit, and how far the fit is from it.
+
+        Variables are compared one by one; of a network its predictions, since its weights can be exchanged.
+
+        Parameters
+        ----------
+        draws, warmup
+            Per chain: kept, and before them.
+        chains
+            Each starts at another draw of the fit.
+        random_seed
+            None derives it from the fit's own seed.
+        data
+            Rows whose predictions to compare, for a network; None for the rows it was fitted to.
+
+        Returns
+        -------
+        NutsComparison
+            Print it, plot it, or take its table.
+
+        Raises
+        ------
+        UnsupportedModelError
+            If the posterior was loaded without its model.
+        """
+        from posterion.posterior.reference import compare_with_nuts
+
+        return compare_with_nuts(
+            self,
+            draws=_whole("draws", draws),
+            warmup=_whole("warmup", warmup),
+            chains=_whole("chains", chains),
+            random_seed=random_seed,
+            data=data,
+        )
 
     # ---- going on
     def refine(
