@@ -54,7 +54,7 @@ def calibrate(
     Returns
     -------
     RankCalibration
-        Print it or plot it.
+        Print it, or draw it by `posterion.plots.plot_ranks`.
 
     Raises
     ------

@@ -82,12 +82,6 @@ class NutsComparison:
             attrs={"divergences": self.divergences, "num_draws": self.num_draws, "of": self.of},
         )
 
-    def plot(self, **options: Any) -> Any:
-        """Picture of errors and ratios; options go to `posterion.plots.plot_comparison`."""
-        from posterion._optional import import_optional
-
-        return import_optional("posterion.plots.comparison", "plots", "Pictures").plot_comparison(self, **options)
-
     def __str__(self) -> str:
         error, low, high = np.abs(self.error), float(self.ratio.min()), float(self.ratio.max())
         lines = [

@@ -13,7 +13,6 @@ References
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -69,12 +68,6 @@ class RankCalibration:
     def calibrated(self) -> bool:
         """Whether no quantity's ranks are clearly not uniform (p below 0.01, all quantities together)."""
         return bool(self.p_values.min() * len(self.names) >= _CLEAR)
-
-    def plot(self, **options: Any) -> Any:
-        """Picture of the ranks; options go to `posterion.plots.plot_ranks`."""
-        from posterion._optional import import_optional
-
-        return import_optional("posterion.plots.ranks", "plots", "Pictures").plot_ranks(self, **options)
 
     def __str__(self) -> str:
         p_values, bias, spread = self.p_values, self.bias, self.spread

@@ -267,7 +267,7 @@ class Posterior:
         Returns
         -------
         NutsComparison
-            Print it, plot it, or take its table.
+            Print it, take its table, or draw it by `posterion.plots.plot_comparison`.
 
         Raises
         ------
