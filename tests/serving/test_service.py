@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import tempfile
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from fastapi.testclient import TestClient
 from posterion.errors import OptionError
 from posterion.serving import Limits, ServedModel, create_app, inputs_of, serve
 from posterion.serving.limits import SIZES
+from posterion.serving.rows import frame_from_json, frames_from_csv
 from tests.serving.fakes import FakeClassifier, FakeRegressor, probability, training
 
 ROW = {"age": 60, "size": 2.5, "smoker": True, "ward": "south"}
@@ -139,6 +141,7 @@ def test_absent_columns_and_many_faults(client):
         (b'{"rows": 3}', "rows: Input should be a valid list"),
         (b'{"rows": [3]}', "rows.0: Input should be a valid dictionary"),
         (b'{"rows": []}', "send at least one row"),
+        (b'{"rows": [{"\\ud800": 1}]}', "no column '\\ud800'"),
         (b'{"columns": []}', "rows: Field required"),
         (b'{"rows": [{"age": NaN, "size": 1, "smoker": 1, "ward": "east"}]}', "found nan"),
     ],
@@ -182,6 +185,18 @@ def test_numbers_may_be_missing_and_labels_new_where_the_model_takes_them(regres
     found = regression.post("/predict", json={"rows": [{"age": None, "size": "NA", "ward": "west"}]}).json()
     assert found["predictions"][0]["mean"] == 0.0
     assert found["notes"] == ["ward 'west' is new"]
+
+
+def test_missing_labels_reach_the_model_as_none():
+    model = FakeRegressor()
+    frame = frame_from_json(model, [{"age": 1, "size": 2, "smoker": 0, "ward": w} for w in (None, "east")], most=9)
+    assert frame["ward"].tolist() == [None, "east"] and frame["age"].dtype == np.float64
+    text = b"age,size,smoker,ward\n1,2,0,NA\n1,2,0,east\n"
+    with tempfile.TemporaryFile() as file:
+        file.write(text)
+        file.seek(0)
+        (part,) = frames_from_csv(model, file, rows=10, most=9)
+    assert part["ward"].tolist() == [None, "east"]
 
 
 # ---- the row among others

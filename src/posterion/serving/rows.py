@@ -69,7 +69,7 @@ def frame_from_json(model: ServedModel, rows: Sequence[Mapping[str, Any]], *, mo
     for number, row in enumerate(rows, 1):
         strange = next((name for name in row if name not in known), None)
         if strange is not None:
-            faults.append(Fault(f"the model has no column {_short(strange)}", number, str(strange)[:100]))
+            faults.append(Fault(f"the model has no column {_short(strange)}", number, _written(strange)[:100]))
     columns: dict[str, Any] = {}
     for one in model.inputs:
         cells = []
@@ -83,7 +83,14 @@ def frame_from_json(model: ServedModel, rows: Sequence[Mapping[str, Any]], *, mo
         raise RefusedError(sorted(faults, key=lambda fault: fault.row or 0))
     if all(one.kind != "category" for one in model.inputs):  # one block of numbers is made faster than thirty columns
         return pandas.DataFrame(np.stack(list(columns.values()), axis=1), columns=list(columns))
-    return pandas.DataFrame(columns)
+    return _frame(columns)
+
+
+def _frame(columns: Mapping[str, np.ndarray]) -> Any:
+    """The columns as they are: pandas would make its own text of objects, with NaN in place of None."""
+    import pandas
+
+    return pandas.DataFrame({name: pandas.Series(values, dtype=values.dtype) for name, values in columns.items()})
 
 
 def _cell(one: Input, value: Any, *, absent: bool, missing: bool) -> tuple[Any, str | None]:
@@ -96,7 +103,7 @@ def _cell(one: Input, value: Any, *, absent: bool, missing: bool) -> tuple[Any, 
     if one.kind == "category":
         if not isinstance(value, str | int | float | bool):
             return None, f"found {_short(value)}, expected a label"
-        label = str(value).strip()
+        label = _written(value).strip()
         # A label never seen is no fault where the model knows what to do with it, which is where it takes missing ones.
         if not missing and one.categories and label not in one.categories:
             return None, f"found {_short(label)}, expected one of {', '.join(map(_short, one.categories[:10]))}"
@@ -124,6 +131,11 @@ def _cell(one: Input, value: Any, *, absent: bool, missing: bool) -> tuple[Any, 
 
 def _expected(one: Input) -> str:
     return {"boolean": "true or false", "date": "a date in years since 1970"}.get(one.kind, "a finite number")
+
+
+def _written(value: Any) -> str:
+    """As text that can be written: halves of characters, which JSON can hold and no file can, become question marks."""
+    return str(value).encode("utf-8", "replace").decode("utf-8")
 
 
 def _short(value: Any) -> str:
@@ -201,4 +213,4 @@ def _checked(model: ServedModel, part: Any, before: int) -> Any:
         columns[one.name] = np.asarray(values, dtype=object if one.kind == "category" else np.float64)
     if faults:
         raise RefusedError(sorted(faults, key=lambda fault: fault.row or 0))
-    return pandas.DataFrame(columns)
+    return _frame(columns)
