@@ -51,8 +51,7 @@ _LEAST_SPREAD, _MOST_SPREAD = 1e-3, 1.0
 class LinearisedLaplace(AbstractDirectMethod):
     """A Gaussian over a network's weights at a mode, and predictions of the network's tangent there.
 
-    The most trustworthy of the cheap posteriors for networks: it knows what it does not know between and beyond the
-    data, and chooses scales of priors and the noise by marginal likelihood as it goes.
+    Scales of priors and the noise are chosen by marginal likelihood as it goes.
 
     Parameters
     ----------
