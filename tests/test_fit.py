@@ -156,7 +156,7 @@ def test_interrupting_returns_what_exists(monkeypatch):
             return program(*inner)
 
         calls.append(None)
-        self._program, self._next_count = stop_after_two, lambda remaining: min(100, remaining)
+        self._program, self._next_count = stop_after_two, lambda remaining, done: min(100, remaining)
         try:
             return real(self, *arguments, **options)
         finally:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
         BayesianMLPRegressor,
         BayesianPoissonRegressor,
     )
-    from posterion.families import FullRank, LowRank, MeanField, Particles, Point
+    from posterion.families import FullRank, LowRank, MeanField, Mixture, Particles, Point
     from posterion.fit import fit
     from posterion.frontends.log_density import log_density
     from posterion.frontends.network import (
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
         LinearisedLaplace,
         Pathfinder,
     )
-    from posterion.optim.convergence import Rounds
+    from posterion.optim.convergence import Averaging, Rounds
     from posterion.posterior.posterior import Posterior
 
 __version__ = "0.1.0"
@@ -58,6 +58,7 @@ __all__ = [
     "Pathfinder",
     "SVGD",
     "ADVI",
+    "Averaging",
     "BayesianLinearRegression",
     "BayesianLogisticRegression",
     "BayesianMLPClassifier",
@@ -76,6 +77,7 @@ __all__ = [
     "LowRank",
     "MAP",
     "MeanField",
+    "Mixture",
     "Particles",
     "Point",
     "Posterior",
@@ -91,6 +93,7 @@ __all__ = [
 
 _HOMES = {
     "ADVI": "posterion.methods",
+    "Averaging": "posterion.optim.convergence",
     "Auto": "posterion.methods",
     "BatchAndMatch": "posterion.methods",
     "BayesianLinearRegression": "posterion.estimators",
@@ -113,6 +116,7 @@ _HOMES = {
     "LowRank": "posterion.families",
     "MAP": "posterion.methods",
     "MeanField": "posterion.families",
+    "Mixture": "posterion.families",
     "Particles": "posterion.families",
     "Pathfinder": "posterion.methods",
     "Point": "posterion.families",

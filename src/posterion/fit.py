@@ -12,6 +12,7 @@ import numpy as np
 import optax
 
 from posterion import engine
+from posterion._typing import PyTree
 from posterion.checkpoints import Checkpoints, Logbook, logbook
 from posterion.compilation import cache
 from posterion.compilation.garbage import uncollected
@@ -20,14 +21,15 @@ from posterion.diagnostics.verdict import null_elbo
 from posterion.distributed import Team
 from posterion.distributed import team as team_of
 from posterion.errors import DataError, OptionError, UnsupportedModelError
+from posterion.families import AbstractFamily
 from posterion.frontends import target_of
 from posterion.methods import AbstractDirectMethod, AbstractMethod, Auto
 from posterion.methods.names import method_of
-from posterion.optim.convergence import Rounds
+from posterion.optim.convergence import Averaging, StopRule
 from posterion.optim.journey import Journey
 from posterion.optim.loop import Callback
 from posterion.optim.progress import reporter
-from posterion.options import controls_of, positive_number, seed_of, what_asks_for_steps, whole_number
+from posterion.options import check_start, controls_of, positive_number, seed_of, what_asks_for_steps, whole_number
 from posterion.posterior.posterior import Posterior
 from posterion.posterior.record import Comparison, FitRecord
 from posterion.target import AbstractRowTarget, AbstractTarget, RowPlan
@@ -44,7 +46,9 @@ def fit(
     batch_over: str | None = None,
     restarts: int = 1,
     kl_weight: float = 1.0,
-    stop: Rounds | None = None,
+    stop: StopRule | None = None,
+    max_seconds: float | None = None,
+    start: Posterior | None = None,
     callbacks: Sequence[Callback] = (),
     obj_optimizer: optax.GradientTransformation | str | None = None,
     checkpoint: str | PathLike | Checkpoints | None = None,
@@ -75,17 +79,26 @@ def fit(
     batch_over
         The dim, or the observed variable, whose rows are batched; needed only if there is a choice.
     restarts
-        Random starting points; each runs the first round and the best goes on.
+        Random starting points, by successive halving: all run the first round, the better half one twice as long, and
+        so on to the best. A `Mixture` keeps the best as its components.
     kl_weight
         Weight of the Kullback-Leibler term. Other than 1 it *tempers*: the result approximates prior times likelihood
         to the power ``1 / kl_weight``, and says so in print, verdict and record. Its ELBO is the tempered posterior's.
         Below 1 wide networks learn that would otherwise stay at their prior.
     stop
-        The stop rule, ``Rounds(tolerance=0.1)`` by default. Not together with ``n``.
+        The stop rule: ``Rounds(tolerance=0.1)`` by default, or `Averaging`. Not together with ``n``.
+    max_seconds
+        Wall time after which the fit ends and keeps the best it has, compiling included. What it then has depends on
+        the machine's speed, so this gives up the same bits for the same seed.
+    start
+        A posterior of the same variables to begin from, of the same family or another.
     callbacks
-        Called about ten times a second with a `Progress`; raise StopIteration to stop and keep what exists.
+        Called about ten times a second with a `Progress`; raise StopIteration to stop and keep what exists. Ready-made
+        ones are in `posterion.callbacks`.
     obj_optimizer
-        An optax optimiser or the name of one. None means Adam under a schedule that needs no tuning.
+        The name of an optimiser, whose steps follow the schedule that needs no tuning ("adam", the default; "rmsprop",
+        "adabelief", ...); or an optax optimiser with a rate or schedule of its own, which starts anew in every round:
+        give ``n`` with it, for one round.
     checkpoint
         A folder of its own for this fit, or `Checkpoints`. Where the fit has got to is written there every minute, and
         the same call goes on from it after a crash, to the same bits; a fit that is finished there returns at once.
@@ -121,7 +134,17 @@ def fit(
         If the folder of checkpoints holds another fit (the message says what differs), is in use, or cannot be used.
     """
     chosen, why = method_of(method), ()
-    controls = controls_of(chosen, n=n, restarts=restarts, stop=stop, callbacks=callbacks, obj_optimizer=obj_optimizer)
+    controls = controls_of(
+        chosen,
+        n=n,
+        restarts=restarts,
+        stop=stop,
+        callbacks=callbacks,
+        obj_optimizer=obj_optimizer,
+        max_seconds=max_seconds,
+        start=start,
+        checkpoint=checkpoint,
+    )
     batch_size = whole_number("batch_size", batch_size)
     kl_weight = positive_number("kl_weight", kl_weight)
     with uncollected():
@@ -139,9 +162,12 @@ def fit(
             obj_optimizer=obj_optimizer,
             batch_size=batch_size,
             checkpoint=checkpoint,
+            max_seconds=max_seconds,
+            start=start,
         )
         chosen, reason = chosen.choose(target.layout.size, is_network=_is_network(target, values), by_steps=by_steps)
         why = (reason,)
+    check_start(controls.start, target.layout)
     plan, rows_per_step = _plan(chosen, target, values, batch_size, batch_over)
     team = team_of(distribute)
     with logbook(checkpoint, team) as book:
@@ -184,7 +210,8 @@ class _Work:
                 try:
                     rows = (self.plan, self.rows_per_step, self.team, self.kl_weight)
                     task = engine.Task(target, self.values, self.seed, *rows)
-                    fitted = engine.run(self.method, task, self.controls, show, book=book, journey=journey)
+                    controls = replace(self.controls, publish=lambda *found: self._as_it_is(x64, *found))
+                    fitted = engine.run(self.method, task, controls, show, book=book, journey=journey)
                 finally:
                     show.close()
         seconds = time.perf_counter() - began - compiling.seconds
@@ -217,9 +244,13 @@ class _Work:
         # Together or never: one process alone would wait for the others.
         weights = log_weights if self.team.num_processes == 1 else log_weights()
 
-        def more(n: int | None, stop: Rounds | None, callbacks: Sequence[Callback], progress: bool) -> Posterior:  # noqa: FBT001
+        def more(n: int | None, stop: StopRule | None, callbacks: Sequence[Callback], progress: bool) -> Posterior:  # noqa: FBT001
             controls = controls_of(self.method, n=n, stop=stop, callbacks=callbacks)
             rule = stop or self.controls.rule
+            if isinstance(rule, Averaging) != isinstance(self.controls.rule, Averaging):
+                raise OptionError(
+                    "averages and rounds keep different things: refine by the kind of rule it was fitted by"
+                )
             controls = replace(controls, rule=rule, restarts=1, optimiser=self.controls.optimiser)
             work = replace(self, controls=controls)
             if fitted.journey is None:
@@ -228,6 +259,23 @@ class _Work:
 
         found = fitted.target or target
         return Posterior(found, fitted.family, fitted.params, record, weights, data=self.values, more=more)
+
+    def _as_it_is(self, x64: bool, family: AbstractFamily, params: PyTree) -> Posterior:  # noqa: FBT001
+        """The posterior in the middle of the fit, for callbacks: draws and predictions, no ELBO yet."""
+        if self.team.num_processes > 1:
+            raise OptionError("progress.posterior() needs a fit of one process: the others do not call callbacks")
+        record = FitRecord(
+            method=repr(self.method),
+            random_seed=self.seed,
+            x64=x64,
+            status="running",
+            sentence="still running",
+            steps=0,
+            skipped_steps=0,
+            seconds_compiling=0.0,
+            seconds_running=0.0,
+        )
+        return Posterior(self.target, family, params, record, np.empty(0), data=self.values)
 
 
 def _tempered(kl_weight: float) -> tuple[str, ...]:

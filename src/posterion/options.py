@@ -1,28 +1,94 @@
 """Arguments of `fit`, checked before any work: each for itself, and which of them mean something together."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import optax
 
-from posterion.engine.controls import Controls
+from posterion.engine.controls import Controls, Known
 from posterion.errors import OptionError
+from posterion.families import Mixture
 from posterion.methods import AbstractDirectMethod, AbstractMethod
-from posterion.optim.convergence import Rounds
-from posterion.optim.loop import Callback
-from posterion.optim.optimisers import resolve
-from posterion.target import AbstractRowTarget, AbstractTarget
+from posterion.optim.convergence import Averaging, Rounds
+from posterion.optim.optimisers import Direction, resolve
+from posterion.posterior.posterior import Posterior
+from posterion.target import AbstractRowTarget, AbstractTarget, Layout
+
+
+@dataclass(frozen=True)
+class Combination:
+    """Arguments that mean nothing together, and why.
+
+    Parameters
+    ----------
+    arguments
+        As users write them.
+    reason
+        Why not, and what to do instead.
+    applies
+        ``(method, given) -> whether``; ``given`` holds the arguments that were given, by name.
+    """
+
+    arguments: str
+    reason: str
+    applies: Callable[[AbstractMethod, Mapping[str, Any]], bool]
+
+
+def _direct_and(name: str) -> Callable[[AbstractMethod, Mapping[str, Any]], bool]:
+    return lambda method, given: isinstance(method, AbstractDirectMethod) and name in given
+
+
+_OF_STEPS = ("n", "stop", "callbacks", "obj_optimizer", "max_seconds", "start")
+_HAS_AN_END = "a method such as Laplace() has an end of its own; leave it out, or use a method of steps such as 'advi'"
+
+MEANINGLESS: tuple[Combination, ...] = (
+    *(Combination(f"{name}= with a direct method", _HAS_AN_END, _direct_and(name)) for name in _OF_STEPS),
+    Combination(
+        "n= with stop=",
+        "n fixes the number of steps and stop decides it: give one of them",
+        lambda method, given: "n" in given and "stop" in given,
+    ),
+    Combination(
+        "start= with restarts=",
+        "a fit that begins at another posterior has one start: leave restarts out",
+        lambda method, given: "start" in given and given.get("restarts", 1) > 1,
+    ),
+    Combination(
+        "start= with checkpoint=",
+        "a fit that goes on from a checkpoint has its start there: begin at the other posterior without one",
+        lambda method, given: "start" in given and "checkpoint" in given,
+    ),
+    Combination(
+        "stop=Averaging() with an optax object",
+        "averages need constant step sizes that the loop halves: name the optimiser, e.g. obj_optimizer='adam'",
+        lambda method, given: (
+            isinstance(given.get("stop"), Averaging) and not isinstance(given.get("obj_optimizer", ""), str | Direction)
+        ),
+    ),
+    Combination(
+        "restarts= below the components of a Mixture",
+        "a mixture needs a starting point for each of its components: leave restarts out, or raise it",
+        lambda method, given: (
+            isinstance(mixture := getattr(method, "family", None), Mixture)
+            and 1 < given.get("restarts", 1) < mixture.components
+        ),
+    ),
+)
+"""Every combination that is refused for what it would mean; shown in the documentation."""
 
 
 def controls_of(
     method: AbstractMethod,
     *,
-    n: int | None = None,
-    restarts: int = 1,
-    stop: Rounds | None = None,
-    callbacks: Sequence[Callback] = (),
-    obj_optimizer: optax.GradientTransformation | str | None = None,
+    n: Any = None,
+    restarts: Any = 1,
+    stop: Any = None,
+    callbacks: Sequence[Any] = (),
+    obj_optimizer: Any = None,
+    max_seconds: Any = None,
+    start: Any = None,
+    checkpoint: Any = None,
 ) -> Controls:
     """The engine's form of what the user asked for.
 
@@ -31,21 +97,31 @@ def controls_of(
     OptionError
         For a value outside what it can mean, or a combination that means nothing; the message says what to do.
     """
-    if isinstance(method, AbstractDirectMethod):
-        given = {"n": n, "stop": stop, "callbacks": tuple(callbacks) or None, "obj_optimizer": obj_optimizer}
-        for name, value in given.items():
-            if value is not None:
-                raise OptionError(
-                    f"{name} is for methods of steps, such as 'advi'; {type(method).__name__} has an end of its own"
-                )
-    n, restarts = whole_number("n", n), whole_number("restarts", restarts)
-    assert restarts is not None  # only None gives None  # noqa: S101
-    if n is not None and stop is not None:
-        raise OptionError("n fixes the number of steps and stop decides it: give one of them")
-    if stop is not None and not isinstance(stop, Rounds):
+    n, restarts = whole_number("n", n), whole_number("restarts", restarts) or 1
+    if stop is not None and not isinstance(stop, Rounds | Averaging):
         raise OptionError(f"stop must be a stop rule such as Rounds(tolerance=0.1), not {stop!r}")
+    if max_seconds is not None and (
+        isinstance(max_seconds, bool) or not isinstance(max_seconds, int | float) or not max_seconds > 0
+    ):
+        raise OptionError(f"max_seconds must be a positive number of seconds, not {max_seconds!r}")
+    if start is not None and not isinstance(start, Posterior):
+        raise OptionError(f"start must be a posterior, as fit returns it, not {start!r}")
+    callbacks = tuple(callbacks)
+    if any(not callable(callback) for callback in callbacks):
+        raise OptionError("callbacks must be functions of one argument, the progress of the fit")
+    optimiser = resolve(obj_optimizer)
+    given = {"n": n, "stop": stop, "callbacks": callbacks or None, "obj_optimizer": obj_optimizer}
+    given |= {"max_seconds": max_seconds, "start": start, "checkpoint": checkpoint, "restarts": restarts}
+    _check_combination(method, {name: value for name, value in given.items() if value is not None})
+    known = None if start is None else Known(start.family, start.params, start.layout)
     return Controls(
-        n=n, restarts=restarts, rule=stop or Rounds(), callbacks=tuple(callbacks), optimiser=resolve(obj_optimizer)
+        n=n,
+        restarts=restarts,
+        rule=stop or Rounds(),
+        callbacks=callbacks,
+        optimiser=optimiser,
+        max_seconds=max_seconds,
+        start=known,
     )
 
 
@@ -71,6 +147,33 @@ def positive_number(name: str, value: Any) -> float:
     if not number or not 0 < value < float("inf"):
         raise OptionError(f"{name} must be a positive number, not {value!r}")
     return float(value)
+
+
+def check_start(start: Known | None, layout: Layout) -> None:
+    """Refuse an approximation of other variables than the model has.
+
+    Raises
+    ------
+    OptionError
+        With both lists of variables.
+    """
+    if start is None:
+        return
+    theirs, ours = ([(v.name, v.shape) for v in of.variables] for of in (start.layout, layout))
+    if theirs != ours:
+        raise OptionError(f"start is a posterior of the variables {theirs}, and the model has {ours}")
+
+
+def combinations_table() -> str:
+    """The combinations that are refused, as a table for the documentation."""
+    rows = [f"| `{c.arguments}` | {c.reason} |" for c in MEANINGLESS]
+    return "\n".join(["| together | why not |", "|---|---|", *rows])
+
+
+def _check_combination(method: AbstractMethod, given: Mapping[str, Any]) -> None:
+    for combination in MEANINGLESS:
+        if combination.applies(method, given):
+            raise OptionError(f"{combination.arguments} (method {type(method).__name__}): {combination.reason}")
 
 
 def whole_number(name: str, value: Any) -> int | None:

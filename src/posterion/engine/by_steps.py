@@ -1,6 +1,8 @@
 """A fit by a loop method: its programs, its starts, and their rounds."""
 
-from dataclasses import dataclass
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
@@ -13,12 +15,25 @@ from posterion.checkpoints import Logbook
 from posterion.compilation import cache
 from posterion.engine.controls import Controls
 from posterion.engine.fitted import Fitted
-from posterion.engine.starting import StartingPoint, in_own_coordinates, starting_points
+from posterion.engine.mixing import assemble, best_weights, most_worth_keeping
+from posterion.engine.starting import StartingPoint, from_known, in_own_coordinates, place_of, starting_points
 from posterion.engine.task import Task
 from posterion.errors import CheckpointError
 from posterion.families.memory import check_memory
+from posterion.families.mixture import Mixture
+from posterion.methods.advi import ADVI
 from posterion.methods.base import AbstractLoopMethod
-from posterion.optim.convergence import QUICK_DRAWS, Comparer, extend, set_out, set_out_fixed, travel
+from posterion.optim.averaging import averaged
+from posterion.optim.convergence import (
+    QUICK_DRAWS,
+    Comparer,
+    Outcome,
+    extend,
+    seed_of_round,
+    set_out,
+    set_out_fixed,
+    travel,
+)
 from posterion.optim.journey import Journey, Stage, read_back, write_down
 from posterion.optim.loop import Loop, advance, key_data_of
 from posterion.optim.progress import ProgressReporter
@@ -27,18 +42,29 @@ from posterion.optim.progress import ProgressReporter
 class LoopFit:
     """A fit by a loop method: its programs, its starts, and their rounds."""
 
-    def __init__(self, method: AbstractLoopMethod, task: Task, optimiser: optax.GradientTransformation | None) -> None:
+    def __init__(
+        self,
+        method: AbstractLoopMethod,
+        task: Task,
+        optimiser: optax.GradientTransformation | None,
+        *,
+        averages: bool = False,
+    ) -> None:
         check_memory(method.approximation, task.layout)
         self._method, self._task, self._layout = method, task, task.layout
+        self._optimiser = optimiser
         self._peak = method.largest_step(task.layout)
         self._algorithm = method.algorithm(task.log_joint, task.layout, optimiser)
+        if averages:
+            self._algorithm = averaged(self._algorithm)
+        wrap = self._algorithm.wrap
 
         def start(key_data: Array, location: Array, spread: Array, shift: Array, scale: Array) -> PyTree:
             key = jax.random.wrap_key_data(key_data)
-            return method.start(task.layout, key, location, spread, shift, scale, optimiser)
+            return wrap(method.start(task.layout, key, location, spread, shift, scale, optimiser))
 
         # The optimiser is part of the name: that keeps it alive, so that its identity cannot be taken by another.
-        name = (method, _ByIdentity(optimiser))
+        name = (method, _ByIdentity(optimiser), averages)
         self._start_function = start
         self._start = task.program((*name, "start"), lambda: start)
         self._advance = task.program((*name, "advance"), lambda: advance(self._algorithm, task.stream))
@@ -52,7 +78,7 @@ class LoopFit:
         journey: Journey | None = None,
     ) -> Fitted:
         """Go on with ``journey``, or with the one in the book; else start. ``n`` steps, or until the rule says stop."""
-        task, rule = self._task, controls.rule
+        task, rule, began = self._task, controls.rule, time.perf_counter()
         loop = Loop(self._algorithm, self._advance, task.stream, show, controls.callbacks, task.team)
         size = task.num_draws(rule.num_draws)
         compare = Comparer(self._algorithm, lambda *what: self._values(*what)[0], task.compare_seed, size)
@@ -62,17 +88,23 @@ class LoopFit:
             journey = self._read_back(*written)
         if journey is None:
             self._compile(loop, self._state(in_own_coordinates(self._method.approximation, self._layout.size)), size)
-            journey = self._set_out(controls, compare)
+            journey = self._set_out(controls, compare, show)
         elif journey.stage is not Stage.DONE:
             self._compile(loop, journey.state, size)
+        if (publish := controls.publish) is not None:
+            loop.publish = lambda state: publish(self._method.approximation, self._params(state, size))
+        if controls.max_seconds is not None:
+            loop.deadline = began + controls.max_seconds
         keep = None if book is None else lambda now: book.offer(lambda: write_down(now()))
         outcome = travel(loop, compare, task.run_seed, rule, journey, keep)
+        if isinstance(self._method.approximation, Mixture) and outcome.journey is not journey:
+            outcome = self._weighted(self._method.approximation, outcome, size)
         if book is not None and outcome.journey is not journey:
             book.put(write_down(outcome.journey))
         family, state = self._method.approximation, outcome.state
         return Fitted(
             family=family,
-            params=self._values(state, self._algorithm.host_noise(0, size, False), 0)[1],
+            params=self._params(state, size),
             status=outcome.status,
             sentence=outcome.sentence,
             steps=loop.steps,
@@ -84,15 +116,66 @@ class LoopFit:
             journey=outcome.journey.on_host(),
         )
 
-    def _set_out(self, controls: Controls, compare: Comparer) -> Journey:
-        points = starting_points(
-            self._task, self._method.approximation, controls.restarts, always_whiten=controls.n is None
-        )
-        starts = [self._state(point) for point in points]
+    def _set_out(self, controls: Controls, compare: Comparer, show: ProgressReporter) -> Journey:
+        starts = [self._state(point) for point in self._points(controls, show)]
         if controls.n is None:
             return set_out(starts, controls.rule, self._peak)
         start = starts[compare.best(starts, QUICK_DRAWS)] if len(starts) > 1 else starts[0]
         return set_out_fixed(start, controls.n, self._peak, compare.used)
+
+    def _points(self, controls: Controls, show: ProgressReporter) -> list[StartingPoint]:
+        family, known = self._method.approximation, controls.start
+        if known is not None:
+            return [from_known(family, known.family, known.params, self._layout)]
+        if isinstance(family, Mixture):
+            return [self._mixed(family, controls, show)]
+        return starting_points(self._task, family, controls.restarts, always_whiten=controls.n is None)
+
+    # ---- mixtures
+    def _mixed(self, mixture: Mixture, controls: Controls, show: ProgressReporter) -> StartingPoint:
+        """A mixture of the best of as many fits of its family, each from a starting point of its own."""
+        assert isinstance(self._method, ADVI)  # the method with families of choice  # noqa: S101
+        alone = LoopFit(replace(self._method, family=mixture.family), self._task, self._optimiser)
+        steps = controls.rule.first if controls.n is None else min(controls.rule.first, controls.n)
+        restarts = max(controls.restarts, mixture.components)
+        found = alone.first_rounds(replace(controls, restarts=restarts), steps, mixture.components, show)
+        layout = self._layout
+        move = jax.jit(lambda params, shift: mixture.family.affine(layout, params, shift, jnp.ones(layout.size)))
+        spreads = [place_of(mixture.family, params, layout)[1].astype(jnp.result_type(float)) for params in found]
+        return from_known(mixture, mixture, assemble(found, spreads, self._task.start_seed, move), layout)
+
+    def first_rounds(self, controls: Controls, steps: int, count: int, show: ProgressReporter) -> list[PyTree]:
+        """Parameters of the best ``count`` of all starts after ``steps`` steps each, in the units of ``z``."""
+        task = self._task
+        loop = Loop(self._algorithm, self._advance, task.stream, show, (), task.team)
+        size = task.num_draws(controls.rule.num_draws)
+        compare = Comparer(self._algorithm, lambda *what: self._values(*what)[0], task.compare_seed, size)
+        self._compile(loop, self._state(in_own_coordinates(self._method.approximation, self._layout.size)), size)
+        states = []
+        for k, point in enumerate(self._points(controls, show)):
+            round_ = loop.run(
+                self._state(point), seed_of_round(task.start_seed, k), steps, self._peak, note="Components"
+            )
+            states.append(round_.state)
+            if round_.ended in ("interrupted", "callback"):
+                break
+        elbos = np.nan_to_num(compare(states).mean(axis=1), nan=-np.inf)
+        found = [self._params(state, size) for state in states]
+        places = [place_of(self._method.approximation, params, self._layout) for params in found]
+        return [found[k] for k in most_worth_keeping(elbos, places, count)]
+
+    def _weighted(self, mixture: Mixture, outcome: Outcome, size: int) -> Outcome:
+        """The outcome with the best weights, if they are better."""
+        algorithm, state = self._algorithm, outcome.state
+        iterate, with_iterate = self._iterates()
+        values = lambda params, noise: self._values(with_iterate(state, params), noise, size)[0]
+        noise = algorithm.host_noise(self._task.compare_seed, size, True)
+        params = best_weights(mixture, jax.device_get(iterate(state)), values, noise)
+        weighted = with_iterate(state, params)
+        journey = outcome.journey
+        if journey.stage is Stage.DONE:
+            journey = replace(journey, state=weighted, before=weighted)
+        return replace(outcome, state=weighted, journey=journey)
 
     def _read_back(self, arrays: dict[str, np.ndarray], values: dict[str, Any]) -> Journey:
         any_point = in_own_coordinates(self._method.approximation, self._layout.size)
@@ -107,6 +190,10 @@ class LoopFit:
     def _values(self, state: PyTree, noise: PyTree, count: int) -> tuple[np.ndarray, PyTree]:
         return jax.device_get(self._evaluate(state, noise, self._task.everything, np.int32(count)))
 
+    def _params(self, state: PyTree, size: int) -> PyTree:
+        """The family's parameters in the units of ``z``, on the host."""
+        return self._values(state, self._algorithm.host_noise(0, size, False), 0)[1]
+
     def _compile(self, loop: Loop, state: PyTree, num_draws: int) -> None:
         task, zero = self._task, np.zeros(self._layout.size, jnp.result_type(float))
         noise = self._algorithm.host_noise(0, num_draws, False)
@@ -120,7 +207,19 @@ class LoopFit:
         )
 
     def _state(self, point: StartingPoint) -> PyTree:
-        return self._start(key_data_of(point.seed), *point.arrays())
+        state = self._start(key_data_of(point.seed), *point.arrays())
+        if point.params is None:
+            return state
+        iterate, with_iterate = self._iterates()
+        return with_iterate(
+            state, jax.tree.map(lambda new, old: np.asarray(new, old.dtype), point.params, iterate(state))
+        )
+
+    def _iterates(self) -> tuple[Callable[[PyTree], PyTree], Callable[[PyTree, PyTree], PyTree]]:
+        """How to read and replace the family's parameters in a state."""
+        iterate, with_iterate = self._algorithm.iterate, self._algorithm.with_iterate
+        assert iterate is not None and with_iterate is not None  # ADVI's families of choice  # noqa: S101, PT018
+        return iterate, with_iterate
 
 
 @dataclass(frozen=True, eq=False)

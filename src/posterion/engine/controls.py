@@ -1,12 +1,23 @@
 """How a fit is to go: what users said beside model, data and method, checked."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
-import optax
-
-from posterion.optim.convergence import Rounds
+from posterion._typing import PyTree
+from posterion.families import AbstractFamily
+from posterion.optim.convergence import Rounds, StopRule
 from posterion.optim.loop import Callback
+from posterion.target import Layout
+
+
+@dataclass(frozen=True, eq=False)
+class Known:
+    """An approximation that is there already: a family and its parameters, over the variables of ``layout``."""
+
+    family: AbstractFamily
+    params: PyTree
+    layout: Layout
 
 
 @dataclass(frozen=True)
@@ -23,12 +34,21 @@ class Controls:
         When to stop.
     callbacks
         Called between chunks of steps.
+    max_seconds
+        Wall time after which the fit ends, compiling included; None for no limit.
+    publish
+        Makes of a family and its parameters what callbacks get as ``progress.posterior()``.
+    start
+        An approximation of the same variables to begin from.
     optimiser
         An optax optimiser, or None for Adam under the loop's schedule of rates.
     """
 
     n: int | None = None
     restarts: int = 1
-    rule: Rounds = field(default_factory=Rounds)
+    rule: StopRule = field(default_factory=Rounds)
     callbacks: Sequence[Callback] = ()
-    optimiser: optax.GradientTransformation | None = None
+    max_seconds: float | None = None
+    publish: Callable[[AbstractFamily, PyTree], Any] | None = None
+    start: "Known | None" = None
+    optimiser: Any = None

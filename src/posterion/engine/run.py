@@ -9,6 +9,7 @@ from posterion.engine.identity import identity, tolerance
 from posterion.engine.task import Task
 from posterion.errors import OptionError
 from posterion.methods.base import AbstractDirectMethod, AbstractLoopMethod, AbstractMethod
+from posterion.optim.convergence import Averaging
 from posterion.optim.journey import Journey
 from posterion.optim.progress import ProgressReporter
 
@@ -47,7 +48,8 @@ def run(
     assert isinstance(method, AbstractLoopMethod)  # there are two kinds  # noqa: S101
     if book is not None:
         book.claim(identity(method, task, controls), tolerance())
-    return LoopFit(method, task, controls.optimiser).run(controls, show, book, journey)
+    averages = isinstance(controls.rule, Averaging)
+    return LoopFit(method, task, controls.optimiser, averages=averages).run(controls, show, book, journey)
 
 
 def no_steps(method: AbstractMethod) -> str:

@@ -130,8 +130,10 @@ class Task:
         """The model's own."""
         return self.team.agree(np.asarray(self._target.initial_point(self._initial_seed), np.float64))
 
-    def finite_start(self, initial: Float[np.ndarray, " dim"], seed: int) -> Float[np.ndarray, " dim"]:
-        """A random point near ``initial`` where the log joint and its gradient are finite.
+    def finite_start(
+        self, initial: Float[np.ndarray, " dim"], seed: int, *, reach: float = 1.0
+    ) -> Float[np.ndarray, " dim"]:
+        """A random point near ``initial`` where the log joint and its gradient are finite; farther for a larger reach.
 
         Raises
         ------
@@ -139,7 +141,7 @@ class Task:
             If there is none within 20 tries; the message names the variable.
         """
         random, zero = np.random.default_rng(seed), np.zeros(initial.shape, jnp.result_type(float))
-        spread = self._jitter(initial)
+        spread = reach * self._jitter(initial)
         for attempt in range(_TRIES):
             z = initial + spread * random.standard_normal(initial.shape) / (1 + attempt // 4)
             value, gradient, _ = self.derivatives(z.astype(zero.dtype), zero, self.everything)

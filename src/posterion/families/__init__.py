@@ -5,6 +5,7 @@ from posterion.families.empirical import AbstractEmpirical, Particles, Point
 from posterion.families.full_rank import FullRank
 from posterion.families.low_rank import LowRank
 from posterion.families.mean_field import MeanField
+from posterion.families.mixture import Mixture
 
 __all__ = [
     "AbstractEmpirical",
@@ -13,6 +14,7 @@ __all__ = [
     "FullRank",
     "LowRank",
     "MeanField",
+    "Mixture",
     "Particles",
     "Point",
 ]

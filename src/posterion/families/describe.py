@@ -9,15 +9,16 @@ from posterion.families.empirical import Particles, Point
 from posterion.families.full_rank import FullRank
 from posterion.families.low_rank import LowRank
 from posterion.families.mean_field import MeanField
+from posterion.families.mixture import Mixture
 
-_KNOWN = (FullRank, LowRank, MeanField, Particles, Point)
+_KNOWN = (FullRank, LowRank, MeanField, Mixture, Particles, Point)
 _FAMILIES: dict[str, type[AbstractFamily]] = {cls.__name__: cls for cls in _KNOWN}
 
 
 def to_plain(family: AbstractFamily) -> dict[str, Any]:
     """The family's name and fields; families inside families likewise."""
-    fields = {f.name: getattr(family, f.name) for f in dataclasses.fields(family)}
-    return {"family": type(family).__name__} | {name: _field_to_plain(value) for name, value in fields.items()}
+    fields = {_key_of(f.name): getattr(family, f.name) for f in dataclasses.fields(family)}
+    return {"family": type(family).__name__} | {key: _field_to_plain(value) for key, value in fields.items()}
 
 
 def from_plain(plain: dict[str, Any]) -> AbstractFamily:
@@ -34,8 +35,17 @@ def from_plain(plain: dict[str, Any]) -> AbstractFamily:
             f"the posterior is of the family {name!r}, which this version of Posterion does not know; "
             "install the version that saved it, or a newer one"
         )
-    fields = {key: _field_from_plain(value) for key, value in plain.items() if key != "family"}
+    fields = {_name_of(key): _field_from_plain(value) for key, value in plain.items() if key != "family"}
     return _FAMILIES[name](**fields)
+
+
+def _key_of(name: str) -> str:
+    """A family of another family names that one ``family``, which is the key of its own name."""
+    return "of" if name == "family" else name
+
+
+def _name_of(key: str) -> str:
+    return "family" if key == "of" else key
 
 
 def _field_to_plain(value: Any) -> Any:

@@ -30,7 +30,7 @@ from posterion.methods.base import AbstractLoopMethod
 from posterion.objectives.bounds import LogJoint
 from posterion.objectives.gradients import log_weight, negative_elbo, sticking_the_landing, values_at_draws
 from posterion.optim.algorithm import Algorithm, Info
-from posterion.optim.optimisers import default_optimiser
+from posterion.optim.optimisers import Direction, default_optimiser
 from posterion.target import Layout
 
 
@@ -91,7 +91,7 @@ class ADVI(AbstractLoopMethod):
     ) -> Algorithm:
         family, num_draws = self.family, self.num_draws
         direction = optimiser or default_optimiser()
-        scheduled = optimiser is None
+        scheduled = optimiser is None or isinstance(optimiser, Direction)
 
         def whitened(state: ADVIState) -> LogJoint:
             if state.scale.ndim == 2:

@@ -46,9 +46,11 @@ class Algorithm(NamedTuple):
     noise_values_per_step
         How many random numbers a step takes, which decides the length of a block.
     iterate
-        ``state -> parameters`` that the steps move, in the units of ``u``.
+        ``state -> parameters`` that the steps move, in the units of ``u``; None where they are not a family's.
     with_iterate
         ``(state, parameters) -> state`` with those in their place.
+    wrap
+        ``state -> state`` from the state a method starts with to the one the loop carries.
     """
 
     noise: Callable[[Key, int], PyTree]
@@ -57,5 +59,6 @@ class Algorithm(NamedTuple):
     evaluate: Callable[[PyTree, PyTree, Batch, Array], tuple[Float[Array, " draws"], PyTree]]
     host_noise: Callable[[int, int, bool], PyTree]
     noise_values_per_step: int
-    iterate: Callable[[PyTree], PyTree]
-    with_iterate: Callable[[PyTree, PyTree], PyTree]
+    iterate: Callable[[PyTree], PyTree] | None = None
+    with_iterate: Callable[[PyTree, PyTree], PyTree] | None = None
+    wrap: Callable[[PyTree], PyTree] = lambda state: state

@@ -68,10 +68,14 @@ class Comparer:
         values = [np.asarray(self._evaluate(state, noise, count), np.float64) for state in states]
         return np.stack(values)[:, :count]
 
+    def ranking(self, states: Sequence[PyTree], num_draws: int | None = None) -> list[int]:
+        """Indices of the states, that of the highest ELBO first; non-finite values lose."""
+        elbo = self(states, num_draws).mean(axis=1)
+        return np.argsort(-np.where(np.isfinite(elbo), elbo, -np.inf), kind="stable").tolist()
+
     def best(self, states: Sequence[PyTree], num_draws: int | None = None) -> int:
         """Index of the state of the highest ELBO; non-finite values lose."""
-        elbo = self(states, num_draws).mean(axis=1)
-        return int(np.argmax(np.where(np.isfinite(elbo), elbo, -np.inf)))
+        return self.ranking(states, num_draws)[0]
 
 
 def paired(old: np.ndarray, new: np.ndarray) -> tuple[float, float]:

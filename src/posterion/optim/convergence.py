@@ -14,15 +14,62 @@ one that is not; and one fixed evaluation set is fitted by selecting on it, whic
 import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from posterion._typing import PyTree
 from posterion.errors import OptionError
+from posterion.optim.algorithm import Algorithm
+from posterion.optim.averaging import at_average, stationary
 from posterion.optim.comparing import QUICK_DRAWS, Comparer, Comparison, paired
 from posterion.optim.journey import Journey, Stage, Status
 from posterion.optim.loop import Loop
+
+
+@dataclass(frozen=True)
+class Averaging:
+    """Stop by averages of iterates at falling constant step sizes; slower than `Rounds` and nearer to the optimum.
+
+    Rounds of constant step size go on until the parameters only wander, which R-hat of two windows tells; their average
+    is compared with the one at twice the step size, until the gain falls below ``tolerance``. Measured on eight models
+    it ends 0.0 to 0.1 nats from the best ELBO, where rounds end 0.0 to 0.4 from it, after two to seven times the steps.
+
+    Parameters
+    ----------
+    tolerance
+        Gain in nats of an average over the one before, below which the fit has converged.
+    window
+        Steps whose mean is held against that of the steps before; doubled whenever the parameters still drift.
+    first
+        Steps of the round that chooses among starting points.
+    max_steps
+        Stop anyway after this many steps on the best path.
+    num_draws
+        Quasi-random draws that two states are compared on (a power of two).
+
+    Raises
+    ------
+    OptionError
+        For a tolerance that is not positive or counts below one.
+
+    References
+    ----------
+    Welandawe, Andersen, Vehtari, Huggins (2022), Robust, Automated, and Accurate Black-box Variational Inference,
+    arXiv:2203.15945; without its model of the remaining divergence.
+    """
+
+    tolerance: float = 0.1
+    window: int = 500
+    first: int = 1000
+    max_steps: int = 511_000
+    num_draws: int = 1024
+
+    def __post_init__(self) -> None:
+        if not self.tolerance > 0:
+            raise OptionError(f"tolerance must be a positive number of nats, not {self.tolerance!r}")
+        if min(self.window, self.first, self.max_steps, self.num_draws) < 1:
+            raise OptionError("window, first, max_steps and num_draws must be whole numbers from 1 on")
 
 
 @dataclass(frozen=True)
@@ -58,6 +105,10 @@ class Rounds:
             raise OptionError("first, max_steps and num_draws must be whole numbers from 1 on")
 
 
+StopRule: TypeAlias = Rounds | Averaging
+"""Says when a fit has converged."""
+
+
 @dataclass
 class Outcome:
     """What the rounds led to.
@@ -88,18 +139,33 @@ class Outcome:
 
 _NOISE = 2.0
 """Standard errors below which a gain is not told from none; without it one seed in ten takes four times as long."""
+_WANDERING, _SHARE = 1.1, 0.95
+"""R-hat below which a parameter only wanders, and the share of the parameters that have to."""
+_STARTING_SHARE = 0.3
+"""Of the rounds' largest step size, where averages begin: at 0.1 itself they lie several nats from the optimum."""
+_LONGEST_WINDOW = 8
+"""Times the first window; parameters that drift even so do it more slowly than the step size should wait for."""
 _SETTLING_DIVISOR = 10
 """By which the largest step size is divided to settle."""
 _NOTES = {Stage.TRYING: "Trying starting points", Stage.SETTLING: "Settling"}
+_FROM_OUTSIDE = {
+    "interrupted": Status.INTERRUPTED,
+    "callback": Status.CALLBACK,
+    "time": Status.MAX_SECONDS,
+}
+"""How a round that was not left to end by itself ended, and what that makes of the fit."""
 _ENDS_NON_FINITE = "non_finite"
 
 Keep = Callable[[Callable[[], Journey]], None]
 """Offered a way to make the journey as it is now, between chunks; takes it up when a checkpoint is due."""
 
 
-def set_out(starts: Sequence[PyTree], rule: Rounds, peak: float) -> Journey:
+def set_out(starts: Sequence[PyTree], rule: StopRule, peak: float) -> Journey:
     """A journey by rounds that begins with a tournament of the starts."""
-    return Journey(Stage.TRYING, starts[0], starts[0], rule.first, peak, rule.max_steps, starts=tuple(starts))
+    trails = ((),) * len(starts)
+    return Journey(
+        Stage.TRYING, starts[0], starts[0], rule.first, peak, rule.max_steps, starts=tuple(starts), trails=trails
+    )
 
 
 def set_out_fixed(start: PyTree, num_steps: int, peak: float, compared: int = 0) -> Journey:
@@ -107,7 +173,7 @@ def set_out_fixed(start: PyTree, num_steps: int, peak: float, compared: int = 0)
     return Journey(Stage.FIXED, start, start, num_steps, peak, num_steps, compared=compared)
 
 
-def extend(journey: Journey, num_steps: int | None, rule: Rounds, peak: float) -> Journey:
+def extend(journey: Journey, num_steps: int | None, rule: StopRule, peak: float) -> Journey:
     """More of a journey: ``num_steps`` more steps from where it is, or on by the rule.
 
     Without a number, one that is not done goes on as if it had never been interrupted; one that is done goes on in
@@ -116,17 +182,20 @@ def extend(journey: Journey, num_steps: int | None, rule: Rounds, peak: float) -
     if num_steps is not None:
         path = () if journey.stage is Stage.TRYING else journey.path  # where it is was reached from one of its starts
         path = path if journey.stage is Stage.DONE else (*path, journey.present)
-        cleared = {"path": path, "starts": (), "ended": (), "status": None}
+        cleared = {"path": path, "starts": (), "trails": (), "ended": (), "status": None}
         return journey.next_round(Stage.FIXED, journey.state, num_steps, peak, **cleared)
     if journey.stage is not Stage.DONE:
         return journey
     length = max(rule.first, 2 * journey.length)
     limit = journey.on_path + max(rule.max_steps, length)
+    if isinstance(rule, Averaging):
+        again = {"limit": limit, "status": None, "windows": 0}
+        return journey.next_round(Stage.AVERAGING, journey.state, max(rule.window, journey.length), peak, **again)
     return journey.next_round(Stage.FITTING, journey.state, length, peak, limit=limit, status=None)
 
 
 def travel(
-    loop: Loop, compare: Comparer, seed: int, rule: Rounds, journey: Journey, keep: Keep | None = None
+    loop: Loop, compare: Comparer, seed: int, rule: StopRule, journey: Journey, keep: Keep | None = None
 ) -> Outcome:
     """Go on with a journey until it is done, or interrupted.
 
@@ -158,19 +227,23 @@ def travel(
 
         round_ = loop.run(
             journey.state,
-            _seed_of_round(seed, journey.round),
+            seed_of_round(seed, journey.round),
             journey.length,
             journey.peak,
             first=journey.done,
             total=journey.length if journey.stage is Stage.FIXED else None,
             note=_NOTES.get(journey.stage, "Fitting"),
+            constant=journey.stage is Stage.AVERAGING,
             look=look,
         )
         journey = now(round_.state, began.done + round_.steps)
         try:
-            if round_.ended in ("interrupted", "callback"):
-                return _stopped(journey, round_.ended, compare)
-            journey = _NEXT[journey.stage](journey, round_.ended, compare, rule)
+            if round_.ended in _FROM_OUTSIDE:
+                return _stopped(journey, round_.ended, compare, loop.said)
+            if journey.stage is Stage.AVERAGING:
+                journey = _after_averaging(journey, round_.ended, compare, rule, loop.algorithm)
+            else:
+                journey = _NEXT[journey.stage](journey, round_.ended, compare, rule)
         except KeyboardInterrupt:  # while comparing: the state before the round is known to be good
             return _outcome(journey, journey.before, Status.INTERRUPTED, _interrupted(journey), journey.path_losses())
         journey = dataclasses.replace(journey, compared=compare.used)
@@ -179,7 +252,7 @@ def travel(
 
 
 def run_rounds(
-    loop: Loop, starts: Sequence[PyTree], compare: Comparer, seed: int, rule: Rounds, peak: float
+    loop: Loop, starts: Sequence[PyTree], compare: Comparer, seed: int, rule: StopRule, peak: float
 ) -> Outcome:
     """Tournament of the starts, then growing rounds from the best state until one gains too little."""
     return travel(loop, compare, seed, rule, set_out(starts, rule, peak))
@@ -191,23 +264,32 @@ def run_fixed(loop: Loop, state: PyTree, compare: Comparer, seed: int, num_steps
 
 
 # ---- what follows a round
-def _after_trying(journey: Journey, ended: str, compare: Comparer, rule: Rounds) -> Journey:
-    """The next starting point, or rounds from the best of them."""
-    k = len(journey.ended)
-    starts = (*journey.starts[:k], journey.state, *journey.starts[k + 1 :])
-    journey = dataclasses.replace(
-        journey, starts=starts, ended=(*journey.ended, ended), path=(*journey.path, journey.present)
-    )
+def _after_trying(journey: Journey, ended: str, compare: Comparer, rule: StopRule) -> Journey:
+    """The next starting point; after the last of them the better half of them again, twice as long; or the best."""
+    k, starts, trails = len(journey.ended), journey.starts, journey.trails
+    starts = (*starts[:k], journey.state, *starts[k + 1 :])
+    trails = (*trails[:k], (*trails[k], journey.present), *trails[k + 1 :])
+    journey = dataclasses.replace(journey, starts=starts, trails=trails, ended=(*journey.ended, ended))
     if k + 1 < len(starts):
-        return journey.next_round(Stage.TRYING, starts[k + 1], rule.first, journey.peak)
-    best = compare.best(starts) if len(starts) > 1 else 0
-    journey = dataclasses.replace(journey, path=(journey.path[best],), length=rule.first)
+        return journey.next_round(Stage.TRYING, starts[k + 1], journey.length, journey.peak)
+    order = compare.ranking(starts) if len(starts) > 1 else [0]
+    best = order[0]
     if all(end == _ENDS_NON_FINITE for end in journey.ended):
-        return journey.finish(starts[best], Status.NON_FINITE, _non_finite(journey))
-    return _next_fitting(journey, starts[best], starts=(), ended=())
+        return journey.finish(starts[best], Status.NON_FINITE, _non_finite(journey), path=trails[best])
+    if len(starts) > 3:  # two or three: the better of them, after one round
+        left = sorted(order[: len(starts) // 2])
+        starts, trails = tuple(starts[i] for i in left), tuple(trails[i] for i in left)
+        again = {"starts": starts, "trails": trails, "ended": ()}
+        return journey.next_round(Stage.TRYING, starts[0], 2 * journey.length, journey.peak, **again)
+    journey = dataclasses.replace(journey, path=trails[best])
+    tried = {"starts": (), "trails": (), "ended": ()}
+    if isinstance(rule, Averaging):
+        peak = journey.peak * _STARTING_SHARE
+        return journey.next_round(Stage.AVERAGING, starts[best], rule.window, peak, **tried)
+    return _next_fitting(journey, starts[best], **tried)
 
 
-def _after_fitting(journey: Journey, ended: str, compare: Comparer, rule: Rounds) -> Journey:
+def _after_fitting(journey: Journey, ended: str, compare: Comparer, rule: StopRule) -> Journey:
     """Keep the better of the states before and after the round; another round, or settle."""
     journey, gain, error, new = _compared(journey, compare, rule)
     best = journey.state if gain > 0 else journey.before
@@ -229,7 +311,42 @@ def _after_fitting(journey: Journey, ended: str, compare: Comparer, rule: Rounds
     return journey.next_round(Stage.SETTLING, best, journey.length, peak, status=Status.CONVERGED, sentence=sentence)
 
 
-def _after_settling(journey: Journey, ended: str, compare: Comparer, rule: Rounds) -> Journey:
+def _after_averaging(journey: Journey, ended: str, compare: Comparer, rule: StopRule, algorithm: Algorithm) -> Journey:
+    """Go on while parameters drift; else hold their average against the last one, and halve the step size."""
+    assert isinstance(rule, Averaging)  # the stage is its own  # noqa: S101
+    path = (*journey.path, journey.present)
+    journey = dataclasses.replace(journey, path=path)
+    if ended:
+        return journey.finish(journey.before, Status.NON_FINITE, _non_finite(journey))
+    state, best, peak, on_path = journey.state, journey.before, journey.peak, journey.on_path
+    limit = f"stopped at the limit of {journey.limit:,} steps before converging"
+    seen = journey.windows + 1
+    drifts = seen >= 2 and not stationary(state, _WANDERING, _SHARE)
+    if seen < 2 or (drifts and journey.length < _LONGEST_WINDOW * rule.window):
+        length = journey.length if seen < 2 else 2 * journey.length
+        seen = 1 if seen < 2 else 0  # windows of another length say nothing of each other
+        if on_path + length > journey.limit:
+            return journey.finish(best, Status.MAX_STEPS, limit)
+        return journey.next_round(Stage.AVERAGING, state, length, peak, before=best, windows=seen)
+    average = at_average(algorithm, state)
+    old, new = compare([best, average])
+    gain, error = paired(old, new)
+    first_average = not journey.comparisons
+    comparison = Comparison(on_path, float(new.mean()), gain, error)
+    journey = dataclasses.replace(journey, comparisons=(*journey.comparisons, comparison))
+    best = average if gain > 0 else best
+    if not first_average and -rule.tolerance < gain < max(rule.tolerance, _NOISE * error):
+        sentence = (
+            f"converged: halving the step size to {peak:.2g} gained {max(gain, 0):.3f} nats in the average of "
+            f"{2 * journey.length:,} steps, less than {max(rule.tolerance, _NOISE * error):.2g}"
+        )
+        return journey.finish(best, Status.CONVERGED, sentence)
+    if on_path + 2 * journey.length > journey.limit:
+        return journey.finish(best, Status.MAX_STEPS, limit)
+    return journey.next_round(Stage.AVERAGING, average, journey.length, peak / 2, before=best, windows=0)
+
+
+def _after_settling(journey: Journey, ended: str, compare: Comparer, rule: StopRule) -> Journey:
     """Keep a round at a tenth of the step size if it is better.
 
     A round at full size ends within the noise of its last large steps; on the tutorial's network settling takes the
@@ -247,7 +364,7 @@ def _after_settling(journey: Journey, ended: str, compare: Comparer, rule: Round
     return journey.finish(best, Status.CONVERGED, journey.sentence, path=path, comparisons=comparisons, peak=peak)
 
 
-def _after_fixed(journey: Journey, ended: str, compare: Comparer, rule: Rounds) -> Journey:
+def _after_fixed(journey: Journey, ended: str, compare: Comparer, rule: StopRule) -> Journey:
     """Notice a fit that ran away."""
     path = (*journey.path, journey.present)
     steps = f"{journey.length:,}"
@@ -271,7 +388,7 @@ _NEXT = {
 }
 
 
-def _compared(journey: Journey, compare: Comparer, rule: Rounds) -> tuple[Journey, float, float, float]:
+def _compared(journey: Journey, compare: Comparer, rule: StopRule) -> tuple[Journey, float, float, float]:
     """The round counted and compared: gain, its standard error, and the ELBO after the round."""
     pair = [journey.before, journey.state]
     old, new = compare(pair)
@@ -295,14 +412,17 @@ def _next_fitting(journey: Journey, best: PyTree, **changes: Any) -> Journey:
     return journey.finish(best, Status.MAX_STEPS, sentence, **changes)
 
 
-def _stopped(journey: Journey, ended: str, compare: Comparer) -> Outcome:
+def _stopped(journey: Journey, ended: str, compare: Comparer, said: str) -> Outcome:
     """What exists when a round is stopped from outside; the journey goes on from the middle of the round."""
-    status = Status.CALLBACK if ended == "callback" else Status.INTERRUPTED
+    status = _FROM_OUTSIDE[ended]
     sentence = _interrupted(journey)
     if status is Status.CALLBACK:
-        sentence = f"stopped by a callback after {journey.steps:,} steps"
-    if journey.stage is Stage.TRYING and journey.ended:
-        return _outcome(journey, journey.starts[0], status, sentence, journey.path_losses()[: journey.length])
+        sentence = f"stopped by a callback after {journey.steps:,} steps" + (f": {said}" if said else "")
+    if status is Status.MAX_SECONDS:
+        sentence = f"stopped at the limit of time after {journey.steps:,} steps, before converging"
+    if journey.stage is Stage.TRYING and (journey.ended or journey.trails[0]):
+        first, trail = journey.starts[0], journey.trails[0]
+        return _outcome(journey, first, status, sentence, dataclasses.replace(journey, path=trail).path_losses())
     if journey.stage is Stage.SETTLING:
         return _outcome(journey, journey.before, Status.CONVERGED, journey.sentence, journey.path_losses())
     if journey.stage is Stage.FITTING:
@@ -324,7 +444,8 @@ def _outcome(
     return Outcome(state, status, sentence, losses, list(found), journey)
 
 
-def _seed_of_round(seed: int, number: int) -> int:
+def seed_of_round(seed: int, number: int) -> int:
+    """Of the noise of the round of this number."""
     return int(np.random.SeedSequence(seed).generate_state(number + 1, np.uint32)[number])
 
 

@@ -29,6 +29,7 @@ class Status(StrEnum):
     NON_FINITE = "non_finite"
     INTERRUPTED = "interrupted"
     CALLBACK = "callback"
+    MAX_SECONDS = "max_seconds"
 
 
 class Stage(StrEnum):
@@ -37,6 +38,7 @@ class Stage(StrEnum):
     TRYING = "trying"
     FITTING = "fitting"
     SETTLING = "settling"
+    AVERAGING = "averaging"
     FIXED = "fixed"
     DONE = "done"
 
@@ -55,6 +57,8 @@ class Journey:
         The state the present round began from: the best so far, which is kept if the round gains nothing.
     starts
         While starting points are tried: their states, those that have run replaced by what they led to.
+    trails
+        While starting points are tried: of each the (first, last) losses of its rounds.
     ended
         How the rounds of the starting points that have run ended: "" or "non_finite".
     round
@@ -71,6 +75,8 @@ class Journey:
         Which of them led to ``before``: (first, last) of each round that counts; the present round comes after.
     limit
         Steps on the path at which rounds end although they still gain.
+    windows
+        While averages are taken: windows of the present length and step size behind this one.
     compared
         Sets of comparison draws used.
     comparisons
@@ -86,6 +92,7 @@ class Journey:
     peak: float
     limit: int
     starts: tuple[PyTree, ...] = ()
+    trails: tuple[tuple[tuple[int, int], ...], ...] = ()
     ended: tuple[str, ...] = ()
     round: int = 0
     done: int = 0
@@ -93,6 +100,7 @@ class Journey:
     skipped: int = 0
     losses: np.ndarray = dataclasses.field(default_factory=lambda: np.empty(0))
     path: tuple[tuple[int, int], ...] = ()
+    windows: int = 0
     compared: int = 0
     comparisons: tuple[Comparison, ...] = ()
     status: Status | None = None
@@ -126,7 +134,7 @@ class Journey:
 
     def finish(self, state: PyTree, status: Status, sentence: str, **changes: Any) -> "Journey":
         """The journey at its end."""
-        new = {"stage": Stage.DONE, "state": state, "before": state, "starts": (), "done": 0}
+        new = {"stage": Stage.DONE, "state": state, "before": state, "starts": (), "trails": (), "done": 0}
         return dataclasses.replace(self, status=status, sentence=sentence, **{**new, **changes})
 
 
@@ -181,6 +189,7 @@ def read_back(arrays: Mapping[str, np.ndarray], plain: Mapping[str, Any], like: 
         stage=Stage(values.pop("stage")),
         status=None if (status := values.pop("status")) is None else Status(status),
         ended=tuple(values.pop("ended")),
+        trails=tuple(tuple((first, last) for first, last in trail) for trail in values.pop("trails")),
         path=tuple((first, last) for first, last in values.pop("path")),
         comparisons=tuple(Comparison(**c) for c in values.pop("comparisons")),
         **values,

@@ -11,7 +11,7 @@ where chunks were cut, that is, not on the clock.
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -24,6 +24,8 @@ from posterion.optim.progress import ProgressReporter
 
 _SECONDS_PER_CHUNK = 0.1
 _NOISE_VALUES_PER_BLOCK = 1 << 18
+_CONSTANT = 1 << 30
+"""Length of a cosine that does not fall within a round."""
 _LONGEST_BLOCK = 100  # measured: 8.8 us a step at 100, 9.9 at 500 (the block leaves the fast cache)
 
 
@@ -42,7 +44,11 @@ class BatchStream(Protocol):
 
 @runtime_checkable
 class Callback(Protocol):
-    """Called between chunks; raise StopIteration to end the fit and keep what exists."""
+    """Called between chunks; raise StopIteration to end the fit and keep what exists.
+
+    One with an attribute ``every`` is called after every so many steps of a round (whole blocks of a hundred), whatever
+    the clock says: what it decides is then the same each time the fit is repeated.
+    """
 
     def __call__(self, progress: "Progress") -> None:
         """Look at ``progress``."""
@@ -60,11 +66,14 @@ class Progress:
         Their negative ELBO estimates, in nats.
     state
         The algorithm's state now, on the device.
+    posterior
+        Makes the posterior as it is now, with all a posterior can do: predictions, draws, its ELBO.
     """
 
     step: int
     losses: np.ndarray
     state: PyTree
+    posterior: Callable[[], Any]
 
 
 class Chunk(NamedTuple):
@@ -176,6 +185,13 @@ class Loop:
         self.steps = 0
         self.skipped = 0
         self.seconds = 0.0
+        self.said = ""
+        self.deadline: float | None = None
+        self.publish: Callable[[PyTree], Any] = lambda state: state
+        self._every = [self._whole_blocks(getattr(callback, "every", 0)) for callback in self._callbacks]
+
+    def _whole_blocks(self, steps: int) -> int:
+        return -(-steps // self._block) * self._block
 
     @property
     def losses(self) -> np.ndarray:
@@ -206,6 +222,7 @@ class Loop:
         first: int = 0,
         total: int | None = None,
         note: str = "",
+        constant: bool = False,
         look: Callable[[PyTree, int], None] | None = None,
     ) -> "Round":
         """Take ``num_steps`` steps with rates falling from ``peak`` to zero along one cosine.
@@ -222,6 +239,8 @@ class Loop:
             Steps of this round that ``state`` has behind it: a multiple of the block length, or all.
         total, note
             For the progress report.
+        constant
+            Whether all steps are of the size ``peak``.
         look
             Told the state and the steps done of this round between chunks.
 
@@ -229,17 +248,20 @@ class Loop:
         -------
         Round
             The state after the last step taken. A KeyboardInterrupt ends the round and is reported in it; so do a
-            callback's StopIteration, and a whole chunk of non-finite steps.
+            callback's StopIteration, the deadline, and a whole chunk of non-finite steps.
         """
         done, losses_from, skipped, ended, team = first, len(self._losses), 0, "", self._team
         try:
             with interruptions(team) as interrupted:
                 while done < num_steps and not ended:
-                    count = int(team.agree(np.int64(self._next_count(num_steps - done))))
+                    count = int(team.agree(np.int64(self._next_count(num_steps - done, done))))
                     indices = self._stream.window(self.steps, count, self._capacity)
                     begin = time.perf_counter()
                     new_state, losses, new_skipped = self._program(
-                        state, self._chunk(seed, done, count, num_steps, peak), self._stream.data, indices
+                        state,
+                        self._chunk(seed, done, count, _CONSTANT if constant else num_steps, peak),
+                        self._stream.data,
+                        indices,
                     )
                     losses, new_skipped = np.asarray(losses)[:count].copy(), int(new_skipped)
                     seconds = time.perf_counter() - begin
@@ -252,8 +274,10 @@ class Loop:
                     self._reporter.update(self.steps, total, float(np.mean(losses[-1000:])), note)
                     if new_skipped == count and count >= min(self._block, num_steps):
                         ended = "non_finite"
-                    elif self._callbacks and team.anyone(team.leads and self._wants_to_stop(state)):
+                    elif self._callbacks and team.anyone(team.leads and self._wants_to_stop(state, done)):
                         ended = "callback"
+                    if not ended and self.deadline is not None and team.anyone(time.perf_counter() > self.deadline):
+                        ended = "time"
                     if not ended and interrupted():
                         ended = "interrupted"
                     if look is not None and not ended:
@@ -263,20 +287,22 @@ class Loop:
         losses = np.concatenate(self._losses[losses_from:]) if len(self._losses) > losses_from else np.empty(0)
         return Round(state, done - first, losses, skipped, ended)
 
-    def _next_count(self, remaining: int) -> int:
+    def _next_count(self, remaining: int, done: int) -> int:
         if self._seconds_per_step is None:
             wanted = self._block
         else:
             wanted = int(_SECONDS_PER_CHUNK / max(self._seconds_per_step, 1e-9))
         blocks = max(1, min(wanted, self._capacity) // self._block)
-        return min(blocks * self._block, remaining)
+        return min(blocks * self._block, remaining, *(every - done % every for every in self._every if every))
 
-    def _wants_to_stop(self, state: PyTree) -> bool:
-        view = Progress(self.steps, self.losses, state)
+    def _wants_to_stop(self, state: PyTree, done: int) -> bool:
+        view = Progress(self.steps, self.losses, state, lambda: self.publish(state))
         try:
-            for callback in self._callbacks:
-                callback(view)
-        except StopIteration:
+            for callback, every in zip(self._callbacks, self._every, strict=True):
+                if not every or done % every == 0:
+                    callback(view)
+        except StopIteration as stop:
+            self.said = str(stop)
             return True
         return False
 
@@ -296,7 +322,7 @@ class Round:
     skipped
         Steps that were skipped for non-finite values.
     ended
-        Empty if the round is complete, else "interrupted", "callback" or "non_finite".
+        Empty if the round is complete, else "interrupted", "callback", "time" or "non_finite".
     """
 
     state: PyTree

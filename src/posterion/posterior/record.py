@@ -46,7 +46,7 @@ class FitRecord:
     x64
         Whether it was computed in float64.
     status
-        "converged", "fixed_steps", "max_steps", "diverged", "non_finite", "interrupted" or "callback".
+        "converged", "fixed_steps", "max_steps", "diverged", "non_finite", "interrupted", "callback" or "max_seconds".
     sentence
         Why it stopped, in words.
     steps, skipped_steps

@@ -8,7 +8,7 @@ from jaxtyping import Float
 from posterion.diagnostics.verdict.findings import CLEARLY, Findings
 
 _FAILED = ("diverged", "non_finite")
-_CUT_SHORT = ("max_steps", "interrupted", "callback")
+_CUT_SHORT = ("max_steps", "max_seconds", "interrupted", "callback")
 
 
 def judge_stop(
