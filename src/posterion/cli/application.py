@@ -6,11 +6,11 @@ from typing import Annotated, Literal
 import typer
 
 import posterion as po
+from posterion.cli import tables
 
 app = typer.Typer(
     name="posterion",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
     help="Bayesian models by variational inference in JAX, with a verdict and honest predictions.",
@@ -52,28 +52,41 @@ def demo(
     run_demo(data, output, random_seed=seed, quick=quick, progress=progress)
 
 
+for command in (tables.fit, tables.predict, tables.evaluate, tables.suggest):
+    app.command()(command)
+
+
 @app.command()
 def info(
     posterior: Annotated[
-        Path | None, typer.Argument(help="A saved posterior to describe.", exists=True, dir_okay=False)
+        Path | None, typer.Argument(help="A saved posterior or a model's folder to describe.", exists=True)
     ] = None,
 ) -> None:
-    """Describe a saved posterior; without one, this installation."""
+    """Describe a saved posterior or a model of a table; without one, this installation."""
     from posterion.cli.information import installation
 
     if posterior is None:
         for name, value in installation().items():
             typer.echo(f"{name:<14}{value}")
+    elif posterior.is_dir():
+        from posterion.cli.listing import Listing
+        from posterion.tabular.folder import load_model
+
+        Listing().trained(load_model(posterior))
     else:
         typer.echo(repr(po.load(posterior)))
 
 
 @app.command()
 def report(
-    posterior: Annotated[Path, typer.Argument(help="A saved posterior.", exists=True, dir_okay=False)],
-    output: Annotated[Path | None, typer.Option(help="The page; next to the posterior if not given.")] = None,
+    posterior: Annotated[Path, typer.Argument(help="A saved posterior, or a model's folder.", exists=True)],
+    output: Annotated[Path | None, typer.Option("--out", "--output", "-o", help="The page.")] = None,
+    table: Annotated[str | None, typer.Option(help="For a model: rows with outcomes to judge it by.")] = None,
 ) -> None:
-    """Write a page about a saved posterior: how it was fitted, whether to trust it, its parameters."""
+    """Write a page about a saved posterior, or about a model of a table and how it does on other rows."""
+    if posterior.is_dir():
+        typer.echo(str(tables.report_on(posterior, output, table)))
+        return
     from posterion.report import write_report
 
     path = posterior.with_suffix(".html") if output is None else output

@@ -10,6 +10,7 @@ import_optional("matplotlib", "plots", "Pictures")  # if it is missing, says whi
 
 from posterion.plots.classes import plot_classes
 from posterion.plots.comparison import plot_comparison
+from posterion.plots.effects import plot_dependence, plot_importance
 from posterion.plots.elbo import plot_elbo
 from posterion.plots.labels import plot_labels
 from posterion.plots.parameters import parameters_size, plot_parameters
@@ -27,7 +28,9 @@ __all__ = [
     "plot_classes",
     "plot_comparison",
     "plot_coverage",
+    "plot_dependence",
     "plot_elbo",
+    "plot_importance",
     "plot_labels",
     "plot_parameters",
     "plot_probability",

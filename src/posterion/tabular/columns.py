@@ -98,7 +98,9 @@ class Schema:
         return cls(columns, dropped, plain["num_rows"])
 
 
-def infer_schema(frame: "pd.DataFrame", *, leave_out: Sequence[str] = ()) -> Schema:
+def infer_schema(
+    frame: "pd.DataFrame", *, leave_out: Sequence[str] = (), whole: "pd.DataFrame | None" = None
+) -> Schema:
     """Decide what every column is.
 
     Parameters
@@ -107,6 +109,8 @@ def infer_schema(frame: "pd.DataFrame", *, leave_out: Sequence[str] = ()) -> Sch
         Training rows.
     leave_out
         Columns that are not inputs (the target, names the user excludes).
+    whole
+        The table the training rows are a part of: what numbers its rows may have gaps in a part of them.
 
     Raises
     ------
@@ -119,6 +123,9 @@ def infer_schema(frame: "pd.DataFrame", *, leave_out: Sequence[str] = ()) -> Sch
         if name in leave_out:
             continue
         found = _column(frame[name])
+        if whole is not None and not isinstance(found, str):
+            in_whole = _column(whole[name])
+            found = in_whole if isinstance(in_whole, str) else found
         if isinstance(found, str):
             dropped.append((name, found))
         else:

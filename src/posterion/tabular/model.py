@@ -41,8 +41,9 @@ class TabularModel:
         What was found in training, as plain values: scores, baselines, notes, seed, versions, seconds.
     sample
         Some training rows (checked) with the target, for pictures, neighbours and drift.
-    refer_above
-        Epistemic plus aleatoric doubt from which on a row should be looked at by somebody; None if not decided.
+    refer_from
+        Doubt (one minus the largest probability) from which on a row should be looked at by somebody; None if there is
+        no rule.
     """
 
     estimator: Any
@@ -53,7 +54,7 @@ class TabularModel:
     classes: tuple[str, ...] = ()
     summary: dict[str, Any] = field(default_factory=dict)
     sample: Any = None
-    refer_above: float | None = None
+    refer_from: float | None = None
 
     def check(self, frame: "pd.DataFrame", *, first_row: int = 1) -> Checked:
         """Rows held against the schema; see `check_rows`."""
@@ -76,8 +77,8 @@ class TabularModel:
         Returns
         -------
         pandas.DataFrame
-            One row per row. For labels ``prediction``, ``probability_<label>`` for each, ``doubt`` (one minus the largest
-            probability), ``total``, ``aleatoric`` and ``epistemic`` (entropies in nats) and, if a rule was found,
+            For labels ``prediction``, ``probability_<label>`` for each, ``doubt`` (one minus the largest probability),
+            ``total``, ``aleatoric`` and ``epistemic`` (entropies in nats) and, if a rule was found,
             ``refer``. For numbers ``prediction`` (the mean), ``lower`` and ``upper`` (90 %), ``std``, ``aleatoric`` and
             ``epistemic`` (standard deviations).
         """
@@ -95,8 +96,8 @@ class TabularModel:
             columns |= {f"probability_{label}": probabilities[:, k] for k, label in enumerate(self.classes)}
             columns["doubt"] = 1 - probabilities.max(axis=1)
             columns |= {name: parts[name] for name in ("total", "aleatoric", "epistemic")}
-            if self.refer_above is not None:
-                columns["refer"] = columns["doubt"] > self.refer_above
+            if self.refer_from is not None:
+                columns["refer"] = columns["doubt"] >= self.refer_from
         else:
             mean, spread = self.estimator.predict(x, return_std=True)
             interval = self.estimator.predict_interval(x, coverage=COVERAGE)
@@ -134,6 +135,12 @@ class TabularModel:
         interval = self.estimator.predict_interval(x, coverage=COVERAGE)
         inside = (interval[:, 0] <= outcomes) & (outcomes <= interval[:, 1])
         return score_numbers(self.estimator.predict(x), outcomes, self.estimator.log_score(x, outcomes), inside)
+
+    def log_scores(self, x: np.ndarray, outcomes: np.ndarray) -> np.ndarray:
+        """Log predictive density (or probability) of each row's outcome, in nats."""
+        if self.task == "classification":
+            return np.log(np.maximum(self.estimator.predict_proba(x)[np.arange(len(x)), outcomes], 1e-300))
+        return self.estimator._predictive(x).log_density(outcomes)
 
     def suggest(self, frame: "pd.DataFrame", count: int) -> "pd.DataFrame":
         """The rows of a pool whose outcome would teach the model most, best first.

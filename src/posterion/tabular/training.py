@@ -3,6 +3,7 @@
 import platform
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +30,23 @@ REFERRED = 0.2
 _SAMPLE_ROWS = 2000
 
 
+@dataclass(frozen=True)
+class HeldOut:
+    """Rows that nothing was fitted to.
+
+    Parameters
+    ----------
+    frame
+        Checked rows.
+    features, outcomes
+        As the estimator takes them: codes of the classes, or numbers.
+    """
+
+    frame: "pd.DataFrame"
+    features: np.ndarray
+    outcomes: np.ndarray
+
+
 def fit_table(
     frame: "pd.DataFrame",
     target: str,
@@ -39,7 +57,7 @@ def fit_table(
     refer: float = REFERRED,
     random_seed: int = 0,
     tell: Callable[[str], Any] = lambda what: None,
-) -> TabularModel:
+) -> tuple[TabularModel, HeldOut | None]:
     """Learn to predict one column of a table from the others.
 
     Parameters
@@ -60,6 +78,11 @@ def fit_table(
         The same seed gives the same model.
     tell
         Is told what is being done.
+
+    Returns
+    -------
+    tuple
+        The model, and the rows held out (None if they would have been too few to judge by).
 
     Raises
     ------
@@ -85,7 +108,7 @@ def fit_table(
         train, held = train_test_split(train, test_size=held_out, random_state=random_seed, stratify=stratify)
     if classes and len(np.unique(y[train])) < len(classes):
         raise DataError(f"some labels of {target!r} are too rare to be learned: {_rare(outcome)}; join or remove them")
-    schema = infer_schema(rows.iloc[train], leave_out=[target, *leave_out])
+    schema = infer_schema(rows.iloc[train], leave_out=[target, *leave_out], whole=rows)
     checked = check_rows(rows, schema)
     preparation = make_preparation(schema).fit(checked.frame.iloc[train])
     x = to_numbers(preparation, checked.frame)
@@ -107,20 +130,25 @@ def fit_table(
         "random_seed": random_seed,
         "features": x.shape[1],
     }
-    refer_above = None
+    rule = None
     if held.size:
         tell("Scoring on the rows held out")
         summary["scores"] = model.score(x[held], y[held])
         summary["baselines"] = baselines(outcome.task, (x[train], y[train]), (x[held], y[held]), random_seed)
         if classes:
-            refer_above = _referral(model, x[held], refer)
-            summary["referred_share"] = refer
+            rule = _referral(model, x[held], refer)
+            summary["referral"] = {"threshold": rule.threshold, "promise": rule.promise, "share": refer}
     summary["seconds"] = {"fitting": fitting, "all": time.perf_counter() - began}
     summary["made"] = _made()
-    held_rows = {"x": x[held], "y": y[held], "frame": checked.frame.iloc[held]}
-    return TabularModel(
-        estimator, preparation, schema, target, outcome.task, tuple(classes), summary | {"_held": held_rows}, sample, refer_above
-    )
+    model = replace(model, summary=summary, refer_from=None if rule is None else rule.threshold)
+    return model, HeldOut(checked.frame.iloc[held], x[held], y[held]) if held.size else None
+
+
+def held_out_of(model: TabularModel, frame: "pd.DataFrame") -> HeldOut:
+    """Rows of another table with known outcomes, as those that were held out in training."""
+    outcomes, usable = model.outcomes(frame)
+    checked = model.check(frame.loc[usable]).frame
+    return HeldOut(checked, model.features(checked), outcomes)
 
 
 def _estimator(outcome: Target, seed: int) -> Any:
@@ -130,10 +158,9 @@ def _estimator(outcome: Target, seed: int) -> Any:
     return kind(random_state=seed)
 
 
-def _referral(model: TabularModel, x: np.ndarray, share: float) -> float:
-    """The doubt above which the wanted share of rows like the held-out ones is referred."""
-    doubt = 1 - model.estimator.predict_proba(x).max(axis=1)
-    return float(decisions.fit_referral(doubt, rate=share).threshold)
+def _referral(model: TabularModel, x: np.ndarray, share: float) -> decisions.ReferralRule:
+    """The doubt from which on the wanted share of rows like the held-out ones is referred."""
+    return decisions.fit_referral(1 - model.estimator.predict_proba(x).max(axis=1), rate=share)
 
 
 def _rare(outcome: Target) -> list[str]:
