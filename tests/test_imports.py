@@ -174,7 +174,7 @@ def test_the_table_is_read():
     assert MAY_IMPORT["families"] == ("_typing", "errors", "target.layout")
     assert MAY_IMPORT["errors"] == BASE
     assert set(MAY_IMPORT["frontends"]) == {*BASE, "compilation", "target"}
-    assert set(MAY_IMPORT["cli"]) == {PUBLIC, "_optional", "demo", "report"}
+    assert set(MAY_IMPORT["cli"]) == {PUBLIC, "_optional", "demo", "report", "serving", "tabular"}
     assert len(MAY_IMPORT) > 20
 
 

@@ -15,7 +15,7 @@ Kucukelbir et al. (2017), Automatic Differentiation Variational Inference, JMLR 
 """
 
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -26,6 +26,7 @@ from posterion._typing import Array, Batch, Key, PyTree
 from posterion.errors import OptionError
 from posterion.families import AbstractFamily, MeanField
 from posterion.families.host_noise import host_noise, values_per_draw
+from posterion.families.numpyro_guides import family_of, is_guide
 from posterion.methods.base import AbstractLoopMethod
 from posterion.objectives.bounds import LogJoint
 from posterion.objectives.gradients import log_weight, negative_elbo, sticking_the_landing, values_at_draws
@@ -50,7 +51,7 @@ class ADVI(AbstractLoopMethod):
     Parameters
     ----------
     family
-        What approximates the posterior.
+        What approximates the posterior. One of NumPyro's automatic guides stands for the family it is.
     num_draws
         Draws of ``z`` per step. One is best on a processor: at equal numbers of gradients more draws gain nothing.
 
@@ -60,10 +61,12 @@ class ADVI(AbstractLoopMethod):
         If ``num_draws`` is not a positive whole number or ``family`` is not a family.
     """
 
-    family: AbstractFamily = field(default_factory=MeanField)
+    family: Any = field(default_factory=MeanField)  # a family once it is made
     num_draws: int = 1
 
     def __post_init__(self) -> None:
+        if is_guide(self.family):
+            object.__setattr__(self, "family", family_of(self.family))
         if not isinstance(self.family, AbstractFamily):
             raise OptionError(f"family must be one of Posterion's families, e.g. MeanField(), not {self.family!r}")
         if not isinstance(self.num_draws, int) or self.num_draws < 1:
@@ -83,13 +86,13 @@ class ADVI(AbstractLoopMethod):
         whitening: Float[Array, " dim"] | Float[Array, "dim dim"],
         optimiser: optax.GradientTransformation | None = None,
     ) -> ADVIState:
-        params = self.family.init(layout, location, key, scale)
+        params = self.approximation.init(layout, location, key, scale)
         return ADVIState(params, (optimiser or default_optimiser()).init(params), shift, whitening)
 
     def algorithm(
         self, log_joint: LogJoint, layout: Layout, optimiser: optax.GradientTransformation | None = None
     ) -> Algorithm:
-        family, num_draws = self.family, self.num_draws
+        family, num_draws = self.approximation, self.num_draws
         direction = optimiser or default_optimiser()
         scheduled = optimiser is None or isinstance(optimiser, Direction)
 
