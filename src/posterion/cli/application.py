@@ -52,7 +52,7 @@ def demo(
     run_demo(data, output, random_seed=seed, quick=quick, progress=progress)
 
 
-for command in (tables.fit, tables.predict, tables.evaluate, tables.suggest):
+for command in (tables.fit, tables.predict, tables.evaluate, tables.suggest, tables.serve):
     app.command()(command)
 
 

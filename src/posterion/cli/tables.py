@@ -154,6 +154,26 @@ def suggest(
         write(chosen.rename_axis("row"))
 
 
+def serve(
+    model: Model,
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; the default is reachable from here alone.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Its port.")] = 8000,
+    quiet: Quiet = False,
+) -> None:
+    """Serve a model: an API, and a page where one can ask it about a single row or upload a table.
+
+    Example: posterion serve model --port 8000
+    """
+    from posterion.serving import serve
+    from posterion.tabular.served import ServedTable
+
+    served = ServedTable(_open(model), model.name)
+    Listing(quiet=quiet).say(f"Serving {model} at http://{host}:{port} (Ctrl-C ends it)")
+    serve(served, host=host, port=port, quiet=quiet)
+
+
 def _open(folder: Path) -> "TabularModel":
     from posterion.tabular.folder import load_model
 

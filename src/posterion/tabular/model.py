@@ -19,6 +19,10 @@ COVERAGE = 0.9
 """Of the intervals that predictions of numbers come with."""
 
 
+_BOUND_DRAWS = 400
+"""Draws of the function behind the bounds of a probability."""
+
+
 @dataclass(frozen=True)
 class TabularModel:
     """What was learned from a table.
@@ -136,6 +140,33 @@ class TabularModel:
         inside = (interval[:, 0] <= outcomes) & (outcomes <= interval[:, 1])
         return score_numbers(self.estimator.predict(x), outcomes, self.estimator.log_score(x, outcomes), inside)
 
+    def probability_bounds(self, x: np.ndarray, *, level: float = COVERAGE) -> tuple[np.ndarray, np.ndarray]:
+        """Credible bounds of each label's probability: what it could turn out to be if there were endless data.
+
+        Parameters
+        ----------
+        x
+            Features.
+        level
+            Posterior probability between the bounds.
+
+        Returns
+        -------
+        tuple
+            Lower and upper bounds, each of shape (rows, classes).
+        """
+        weights, members = self.estimator._members(x)
+        random = np.random.default_rng(0)  # the same rows always get the same bounds
+        draws = []
+        shares = random.multinomial(_BOUND_DRAWS, np.asarray(weights) / np.sum(weights))
+        for count, logits in zip(shares, members, strict=True):
+            outputs = logits.means.shape[1]
+            factor = np.linalg.cholesky(logits.covariances + 1e-12 * np.eye(outputs))
+            values = logits.means + np.einsum("nij,sj->sni", factor, random.standard_normal((count, outputs)))
+            draws.append(_as_probabilities(values))
+        low, high = np.quantile(np.concatenate(draws), ((1 - level) / 2, (1 + level) / 2), axis=0)
+        return low, high
+
     def log_scores(self, x: np.ndarray, outcomes: np.ndarray) -> np.ndarray:
         """Log predictive density (or probability) of each row's outcome, in nats."""
         if self.task == "classification":
@@ -164,3 +195,13 @@ class TabularModel:
     def drift(self, frame: "pd.DataFrame") -> Any:
         """How far new rows are from the training rows; see `posterion.decisions.drift`."""
         return decisions.drift(self.sample[self.schema.names], self.check(frame).frame)
+
+
+def _as_probabilities(logits: np.ndarray) -> np.ndarray:
+    """Of all labels, from one logit of two labels or one of each."""
+    from scipy.special import expit, softmax
+
+    if logits.shape[-1] > 1:
+        return softmax(logits, axis=-1)
+    p = expit(logits)
+    return np.concatenate([1 - p, p], axis=-1)
