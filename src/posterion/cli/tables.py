@@ -93,6 +93,7 @@ def predict(
 
     Example: posterion predict model new.csv -o predictions.parquet
     """
+    from posterion.tabular.model import beside
     from posterion.tabular.reading import read_parts
     from posterion.tabular.writing import writer
 
@@ -104,7 +105,7 @@ def predict(
             checked = opened.check(part, first_row=rows + 1)
             notes |= dict.fromkeys(checked.notes)
             predicted = opened.predict_checked(checked.frame)
-            write(part.join(predicted, rsuffix="_predicted") if keep else predicted)
+            write(beside(part, predicted) if keep else predicted)
             rows += len(part)
             tell(f"Predicted {rows:,} rows")
     for note in list(notes)[:20]:

@@ -203,8 +203,9 @@ def as_numbers(values: "pd.Series", kind: Kind) -> np.ndarray:
 
 
 def _is_counter(numbers: np.ndarray) -> bool:
-    """Whether whole numbers count the rows up: 1, 2, 3, ... in any order, without a gap."""
-    return bool(numbers.size > 20 and np.ptp(numbers) == numbers.size - 1 == np.unique(numbers).size - 1)
+    """Whether whole numbers count the rows up, in any order, with few gaps (rows that were taken out)."""
+    rows = numbers.size
+    return bool(rows > 20 and np.unique(numbers).size == rows and np.ptp(numbers) < 1.1 * rows)
 
 
 def _shorten(value: Any) -> str:

@@ -190,11 +190,19 @@ class TabularModel:
         predicted = self.predict_checked(checked)
         order = predicted["epistemic"].sort_values(ascending=False, kind="stable").index
         chosen = checked.loc[order].drop_duplicates().index[:count]
-        return frame.loc[chosen].join(predicted.loc[chosen], rsuffix="_predicted")
+        return beside(frame.loc[chosen], predicted.loc[chosen])
 
     def drift(self, frame: "pd.DataFrame") -> Any:
         """How far new rows are from the training rows; see `posterion.decisions.drift`."""
         return decisions.drift(self.sample[self.schema.names], self.check(frame).frame)
+
+
+def beside(frame: "pd.DataFrame", predicted: "pd.DataFrame") -> "pd.DataFrame":
+    """Rows with what is predicted of them; a prediction of a name that is taken gets ``_predicted`` behind it."""
+    import pandas as pd
+
+    renamed = {name: f"{name}_predicted" for name in predicted.columns if name in frame.columns}
+    return pd.concat([frame, predicted.rename(columns=renamed)], axis=1)
 
 
 def _as_probabilities(logits: np.ndarray) -> np.ndarray:
