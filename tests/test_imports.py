@@ -23,7 +23,7 @@ PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 BASE = ("_typing", "_optional", "_files", "errors", "distributed")
 PUBLIC = "posterion"
 """Stands for what users import: the names of ``posterion.__all__`` and the public modules."""
-_PUBLIC_NAMES = ("callbacks", "decisions", "diagnostics", "errors", "estimators", "plots", "serving")
+_PUBLIC_NAMES = ("callbacks", "data", "decisions", "diagnostics", "errors", "estimators", "plots", "serving")
 PUBLIC_MODULES = tuple(f"posterion.{name}" for name in _PUBLIC_NAMES)
 
 

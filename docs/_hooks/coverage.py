@@ -12,7 +12,7 @@ from typing import Any
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.exceptions import PluginError
 
-PUBLIC = ("callbacks", "decisions", "diagnostics", "errors", "plots", "serving")
+PUBLIC = ("callbacks", "data", "decisions", "diagnostics", "errors", "plots", "serving")
 MODULES = tuple(f"posterion.{name}" for name in PUBLIC)
 """Modules that users reach by an attribute of `posterion` and whose names are public, besides ``posterion.__all__``."""
 

@@ -9,7 +9,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from posterion import distributed
+    from posterion import data, distributed
     from posterion.calibrate import calibrate
     from posterion.checkpoints import Checkpoints
     from posterion.estimators import (
@@ -83,6 +83,7 @@ __all__ = [
     "Posterior",
     "Rounds",
     "calibrate",
+    "data",
     "distributed",
     "fit",
     "load",
@@ -132,7 +133,7 @@ _HOMES = {
 }
 
 
-_MODULES = ("distributed",)
+_MODULES = ("data", "distributed")
 """Modules that are public by themselves; see `_Package` for what must not be among them."""
 
 

@@ -1,6 +1,7 @@
 """`fit`: the one place where front end, data, method and loop meet."""
 
 import time
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from os import PathLike
@@ -17,10 +18,11 @@ from posterion.checkpoints import Checkpoints, Logbook, logbook
 from posterion.compilation import cache
 from posterion.compilation.garbage import uncollected
 from posterion.compilation.precision import choose, is_network
+from posterion.data.source import AbstractSource
 from posterion.diagnostics.verdict import null_elbo
 from posterion.distributed import Team
 from posterion.distributed import team as team_of
-from posterion.errors import DataError, OptionError, UnsupportedModelError
+from posterion.errors import OptionError, UnsupportedModelError
 from posterion.families import AbstractFamily
 from posterion.frontends import target_of
 from posterion.methods import AbstractDirectMethod, AbstractMethod, Auto
@@ -32,8 +34,7 @@ from posterion.optim.progress import reporter
 from posterion.options import check_start, controls_of, positive_number, seed_of, what_asks_for_steps, whole_number
 from posterion.posterior.posterior import Posterior
 from posterion.posterior.record import Comparison, FitRecord
-from posterion.target import AbstractRowTarget, AbstractTarget, RowPlan
-from posterion.target.checks import check_data
+from posterion.target import AbstractRowTarget, AbstractTarget
 
 
 def fit(
@@ -41,7 +42,7 @@ def fit(
     method: str | AbstractMethod = "advi",
     *,
     n: int | None = None,
-    data: Mapping[str, Any] | None = None,
+    data: Mapping[str, Any] | AbstractSource | None = None,
     batch_size: int | None = None,
     batch_over: str | None = None,
     restarts: int = 1,
@@ -73,7 +74,9 @@ def fit(
         Number of steps. None, the default, stops by itself; a number takes exactly so many steps along one cosine of
         step sizes, which is about three times as efficient if you know the number.
     data
-        Other values than the model came with, by the names of its inputs; as many rows as the model was built on.
+        A source of rows from `posterion.data`, in files or in memory: its rows, however many, take the place of those
+        the model was built on, and are streamed if they do not fit into memory. Or a dict of other values by the names
+        of the model's inputs, with as many rows as the model was built on.
     batch_size
         Rows per step. None means all of them, or what the model says (``pm.Minibatch``).
     batch_over
@@ -151,8 +154,6 @@ def fit(
         target = target_of(model, model_args, model_kwargs)
     if isinstance(target, AbstractRowTarget) and target.block_sizes is not None:
         raise UnsupportedModelError("a loaded posterior cannot be fitted again; fit the model itself")
-    values = {**target.data, **_known(target, data)}
-    check_data(target.slots, values)
     if isinstance(chosen, Auto):
         by_steps = what_asks_for_steps(
             target,
@@ -165,15 +166,25 @@ def fit(
             max_seconds=max_seconds,
             start=start,
         )
-        chosen, reason = chosen.choose(target.layout.size, is_network=_is_network(target, values), by_steps=by_steps)
+        network = _is_network(target, target.data)
+        chosen, reason = chosen.choose(target.layout.size, is_network=network, by_steps=by_steps)
         why = (reason,)
     check_start(controls.start, target.layout)
-    plan, rows_per_step = _plan(chosen, target, values, batch_size, batch_over)
     team = team_of(distribute)
     with logbook(checkpoint, team) as book:
         known = None if book is None or random_seed is not None else book.identity.get("random_seed")
         seed = int(team.agree(np.uint64(seed_of(random_seed) if known is None else known)))
-        work = _Work(target, values, chosen, controls, seed, plan, rows_per_step, precision, team, why, kl_weight)
+        given = engine.prepare_data(
+            target,
+            data,
+            batch_size=_batch_size(chosen, target, batch_size),
+            over=batch_over,
+            steps=not isinstance(chosen, AbstractDirectMethod),
+            seed=seed,
+        )
+        if given.warning:
+            warnings.warn(given.warning, UserWarning, stacklevel=2)
+        work = _Work(given, chosen, controls, seed, precision, team, why, kl_weight)
         return work.run(progress=progress, book=book)
 
 
@@ -181,13 +192,10 @@ def fit(
 class _Work:
     """All that a fit is made of, checked; can be done, and gone on with."""
 
-    target: AbstractTarget
-    values: Mapping[str, np.ndarray]
+    given: engine.Given
     method: AbstractMethod
     controls: engine.Controls
     seed: int
-    plan: RowPlan | None
-    rows_per_step: int | None
     precision: str | None
     team: Team
     why: tuple[str, ...] = ()
@@ -202,17 +210,17 @@ class _Work:
         before: FitRecord | None = None,
     ) -> Posterior:
         """Fit, or go on with ``journey``, whose record so far is ``before``."""
-        target, began = self.target, time.perf_counter()
+        given, target, began = self.given, self.given.target, time.perf_counter()
         with cache.stopwatch() as compiling:
-            x64 = choose(self.precision, network=_is_network(target, self.values))
+            x64 = choose(self.precision, network=_is_network(target, given.values))
             with jax.enable_x64(x64):
                 show = reporter(progress=progress and self.team.leads)
+                task = engine.Task(given, self.seed, self.team, self.kl_weight)
                 try:
-                    rows = (self.plan, self.rows_per_step, self.team, self.kl_weight)
-                    task = engine.Task(target, self.values, self.seed, *rows)
                     controls = replace(self.controls, publish=lambda *found: self._as_it_is(x64, *found))
                     fitted = engine.run(self.method, task, controls, show, book=book, journey=journey)
                 finally:
+                    task.rows.rest()
                     show.close()
         seconds = time.perf_counter() - began - compiling.seconds
         record = FitRecord(
@@ -227,12 +235,14 @@ class _Work:
             skipped_steps=fitted.skipped,
             seconds_compiling=compiling.seconds + (before.seconds_compiling if before else 0.0),
             seconds_running=seconds + (before.seconds_running if before else 0.0),
-            rows_per_step=self.rows_per_step,
-            num_rows=self.plan.num_rows if self.plan else None,
+            rows_per_step=given.rows_per_step,
+            num_rows=given.plan.num_rows if given.plan else None,
             is_network=target.compiled["is_network"],
-            null_elbo=_null_elbo(target, self.values) if self.kl_weight == 1.0 else None,
+            null_elbo=_null_elbo(target, given.values) if self.kl_weight == 1.0 else None,
             kl_weight=self.kl_weight,
-            notes=(*target.notes, *self.why, *fitted.notes),
+            notes=(*target.notes, *given.notes, *self.why, *fitted.notes),
+            columns=given.columns,
+            weights_by_batches=given.source is not None,
             caveats=(*_tempered(self.kl_weight), *fitted.caveats),
             extras=dict(fitted.extras),
         )
@@ -258,7 +268,8 @@ class _Work:
             return work.run(progress=progress, journey=fitted.journey, before=record)
 
         found = fitted.target or target
-        return Posterior(found, fitted.family, fitted.params, record, weights, data=self.values, more=more)
+        kept = given.values if given.source is None else None
+        return Posterior(found, fitted.family, fitted.params, record, weights, data=kept, more=more)
 
     def _as_it_is(self, x64: bool, family: AbstractFamily, params: PyTree) -> Posterior:  # noqa: FBT001
         """The posterior in the middle of the fit, for callbacks: draws and predictions, no ELBO yet."""
@@ -275,7 +286,8 @@ class _Work:
             seconds_compiling=0.0,
             seconds_running=0.0,
         )
-        return Posterior(self.target, family, params, record, np.empty(0), data=self.values)
+        kept = self.given.values if self.given.source is None else None
+        return Posterior(self.given.target, family, params, record, np.empty(0), data=kept)
 
 
 def _tempered(kl_weight: float) -> tuple[str, ...]:
@@ -297,52 +309,15 @@ def _null_elbo(target: AbstractTarget, values: Mapping[str, np.ndarray]) -> floa
     return total
 
 
-def _known(target: AbstractTarget, data: Mapping[str, Any] | None) -> dict[str, Any]:
-    if not data:
-        return {}
-    unknown = sorted(set(data) - set(target.slots))
-    if unknown:
-        raise OptionError(f"the model has no input {unknown}; its inputs are {sorted(target.slots)}")
-    given = {name: np.asarray(value) for name, value in data.items()}
-    for name, axis in ((name, target.slots[name].row_axis) for name in given):
-        if axis is None or given[name].ndim <= axis:
-            continue
-        rows, expected = given[name].shape[axis], target.data[name].shape[axis]
-        if rows != expected:  # the target counts its own rows: others would be weighted as if they were as many
-            raise DataError(
-                f"{name!r} has {rows} rows and the model was built on {expected}. data= replaces values row by row; "
-                "give the model the other rows itself (pm.set_data, or new model_args) and fit that"
-            )
-    return given
-
-
-def _plan(
-    method: AbstractMethod,
-    target: AbstractTarget,
-    values: Mapping[str, np.ndarray],
-    batch_size: int | None,
-    over: str | None,
-) -> tuple[RowPlan | None, int | None]:
+def _batch_size(method: AbstractMethod, target: AbstractTarget, batch_size: int | None) -> int | None:
+    """Rows per step: what was asked for, or what the model itself asks for."""
     if isinstance(method, AbstractDirectMethod):  # whatever mini-batches the model itself asks for
         if batch_size is not None:
             raise OptionError(f"{type(method).__name__} needs all rows at once: leave batch_size out, or use 'advi'")
-        return None, None
-    wanted = batch_size
-    if wanted is None and isinstance(target, AbstractRowTarget):
-        wanted = target.batch_size
-    if wanted is None:
-        return None, None
-    if not isinstance(target, AbstractRowTarget):
-        raise UnsupportedModelError(
-            "batch_size needs a likelihood that factorises over rows, and this target only has a density"
-        )
-    plan = target.row_plan(over)
-    slot, axis = plan.axes[0]
-    rows = values[slot].shape[axis]
-    plan = RowPlan(rows, plan.axes, plan.observed)
-    if wanted > rows:
-        raise OptionError(f"batch_size={wanted} is larger than the {rows} rows of the data; leave it out to use all")
-    return plan, int(wanted)
+        return None
+    if batch_size is None and isinstance(target, AbstractRowTarget):
+        return target.batch_size
+    return batch_size
 
 
 def _is_network(target: AbstractTarget, values: Mapping[str, np.ndarray]) -> bool:

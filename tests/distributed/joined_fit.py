@@ -31,11 +31,11 @@ def how_it_is_shared():
     from posterion import engine
 
     target, devices = linear(num_rows=121), po.distributed.team()
-    task = engine.Task(target, target.data, 0, team=devices)
+    task = engine.Task(engine.Given(target, target.data), 0, team=devices)
     zero = np.zeros(task.layout.size, np.float32)
-    task.derivatives(zero, zero, task.everything)
+    task.derivatives(zero, zero, task.sample)
     (program,) = task.derivatives._compiled.values()
-    held = task.everything.data["y"].padded
+    held = task.sample.data["y"].padded
     return [held.shape[0], held.addressable_shards[0].data.shape[0], program.as_text().count(" all-reduce(")]
 
 

@@ -34,7 +34,9 @@ def setting(log_joint, reporter=None):
     stream = AllRows({"unused": jnp.zeros(1)})
     loop = Loop(algorithm, Program(advance(algorithm, stream)), stream, reporter or Silent())
     program = Program(algorithm.evaluate)
-    evaluate = lambda state, noise, count: np.asarray(program(state, noise, Batch({}), np.int32(count))[0])
+    evaluate = lambda states, noise, count, seed: np.stack(
+        [np.asarray(program(state, noise, Batch({}), np.int32(count))[0]) for state in states]
+    )
     compare = Comparer(algorithm, evaluate, 0, 512)
     start = lambda at: method.start(
         LAYOUT, jax.random.key(0), jnp.full(DIM, float(at)), 0.1, jnp.zeros(DIM), jnp.ones(DIM)

@@ -29,6 +29,9 @@ class AbstractBatches(abc.ABC):
     def window(self, first_step: int, num_steps: int, capacity: int) -> PyTree:
         """Indices of ``num_steps`` steps from ``first_step`` on, padded to ``capacity`` along the first axis."""
 
+    def close(self) -> None:  # noqa: B027
+        """Let go of threads and files, if there are any."""
+
 
 class AllRows(AbstractBatches):
     """Every step sees all rows."""

@@ -7,7 +7,8 @@ same time and kept with the target for its next fit.
 
 from posterion.engine.controls import Controls
 from posterion.engine.fitted import Fitted
+from posterion.engine.given import Given, prepare_data
 from posterion.engine.run import no_steps, run
 from posterion.engine.task import Task
 
-__all__ = ["Controls", "Fitted", "Task", "no_steps", "run"]
+__all__ = ["Controls", "Fitted", "Given", "Task", "no_steps", "prepare_data", "run"]

@@ -1,8 +1,9 @@
 """A fit by a loop method: its programs, its starts, and their rounds."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import jax
@@ -10,12 +11,14 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from posterion._typing import Array, PyTree
+from posterion._typing import Array, Batch, PyTree
 from posterion.checkpoints import Logbook
 from posterion.compilation import cache
+from posterion.data.streamed import StreamedRows
 from posterion.engine.controls import Controls
 from posterion.engine.fitted import Fitted
 from posterion.engine.mixing import assemble, best_weights, most_worth_keeping
+from posterion.engine.rows import batch_windows, evaluate_batches
 from posterion.engine.starting import StartingPoint, from_known, in_own_coordinates, place_of, starting_points
 from posterion.engine.task import Task
 from posterion.errors import CheckpointError
@@ -64,7 +67,7 @@ class LoopFit:
             return wrap(method.start(task.layout, key, location, spread, shift, scale, optimiser))
 
         # The optimiser is part of the name: that keeps it alive, so that its identity cannot be taken by another.
-        name = (method, _ByIdentity(optimiser), averages)
+        name = self._name = (method, _ByIdentity(optimiser), averages)
         self._start_function = start
         self._start = task.program((*name, "start"), lambda: start)
         self._advance = task.program((*name, "advance"), lambda: advance(self._algorithm, task.stream))
@@ -80,8 +83,8 @@ class LoopFit:
         """Go on with ``journey``, or with the one in the book; else start. ``n`` steps, or until the rule says stop."""
         task, rule, began = self._task, controls.rule, time.perf_counter()
         loop = Loop(self._algorithm, self._advance, task.stream, show, controls.callbacks, task.team)
-        size = task.num_draws(rule.num_draws)
-        compare = Comparer(self._algorithm, lambda *what: self._values(*what)[0], task.compare_seed, size)
+        size = task.comparison_draws(rule.num_draws)
+        compare = Comparer(self._algorithm, partial(self._compare, size), task.compare_seed, size)
         if journey is not None:
             journey = extend(journey, controls.n, rule, self._peak)
         elif book is not None and (written := book.read()) is not None:
@@ -110,7 +113,7 @@ class LoopFit:
             steps=loop.steps,
             skipped=loop.skipped,
             losses=outcome.losses,
-            log_weights=lambda: task.log_weights(lambda *what: self._values(state, *what)[0], family, size),
+            log_weights=lambda: self._log_weights(state, size),
             comparisons=outcome.comparisons,
             caveats=self._method.caveats,
             journey=outcome.journey.on_host(),
@@ -148,8 +151,8 @@ class LoopFit:
         """Parameters of the best ``count`` of all starts after ``steps`` steps each, in the units of ``z``."""
         task = self._task
         loop = Loop(self._algorithm, self._advance, task.stream, show, (), task.team)
-        size = task.num_draws(controls.rule.num_draws)
-        compare = Comparer(self._algorithm, lambda *what: self._values(*what)[0], task.compare_seed, size)
+        size = task.comparison_draws(controls.rule.num_draws)
+        compare = Comparer(self._algorithm, partial(self._compare, size), task.compare_seed, size)
         self._compile(loop, self._state(in_own_coordinates(self._method.approximation, self._layout.size)), size)
         states = []
         for k, point in enumerate(self._points(controls, show)):
@@ -168,7 +171,8 @@ class LoopFit:
         """The outcome with the best weights, if they are better."""
         algorithm, state = self._algorithm, outcome.state
         iterate, with_iterate = self._iterates()
-        values = lambda params, noise: self._values(with_iterate(state, params), noise, size)[0]
+        seed = task.compare_seed  # of the rows, where there are too many for every draw to meet all
+        values = lambda params, noise: self._compare(size, [with_iterate(state, params)], noise, size, seed)[0]
         noise = algorithm.host_noise(self._task.compare_seed, size, True)
         params = best_weights(mixture, jax.device_get(iterate(state)), values, noise)
         weighted = with_iterate(state, params)
@@ -187,24 +191,74 @@ class LoopFit:
                 f"the checkpoint does not fit this version of the method ({error}); give another folder to start anew"
             ) from error
 
-    def _values(self, state: PyTree, noise: PyTree, count: int) -> tuple[np.ndarray, PyTree]:
-        return jax.device_get(self._evaluate(state, noise, self._task.everything, np.int32(count)))
+    def _values(self, state: PyTree, noise: PyTree, count: int, batch: Batch) -> tuple[np.ndarray, PyTree]:
+        return jax.device_get(self._evaluate(state, noise, batch, np.int32(count)))
+
+    def _compare(self, size: int, states: Sequence[PyTree], noise: PyTree, count: int, seed: int) -> np.ndarray:
+        """Values of log p - log q for all rows, (states, draws)."""
+        rows = self._task.rows
+        if not rows.by_batches:
+            return np.stack([self._values(state, noise, count, rows.everything)[0] for state in states])
+        wanted = [(state, noise) for state in states]
+        return self._by_batches(size, rows.comparison_batches(size), wanted, count, seed)
+
+    def _by_batches(
+        self, size: int, stream: StreamedRows, wanted: Sequence[tuple[PyTree, PyTree]], count: int, seed: int
+    ) -> np.ndarray:
+        """Values for pairs of a state and noise, (pairs, draws); draw k meets batch k in every pair."""
+        values, program = np.zeros((len(wanted), size)), self._batches(stream)
+        for first, length, batches in batch_windows(stream, count, seed):
+            for k, (state, noise) in enumerate(wanted):
+                found = program(state, noise, stream.data, batches, np.int32(first), np.int32(length))
+                values[k, first : first + length] = np.asarray(found)[:length]
+        return values
+
+    def _batches(self, stream: StreamedRows) -> cache.Program:
+        name = (*self._name, "batches", stream.batch_size, stream.max_steps)
+        return self._task.program(name, lambda: evaluate_batches(self._algorithm, stream))
+
+    def _log_weights(self, state: PyTree, size: int) -> np.ndarray:
+        """At fresh draws; for all rows under every draw wherever they are in memory."""
+        task, family = self._task, self._method.approximation
+        if task.source is not None:
+            return task.log_weights(partial(self._log_weights_by_batches, size, state), family, size)
+        size = task.num_draws(size)
+        values = lambda noise, count, seed: self._values(state, noise, count, task.rows.everything)[0]
+        return task.log_weights(values, family, size)
+
+    def _log_weights_by_batches(self, size: int, state: PyTree, noise: PyTree, count: int, seed: int) -> np.ndarray:
+        """Values whose mean is the ELBO and whose scatter is that of draws.
+
+        Most of the scatter of values by batches is that of their rows, and a pass over all rows takes it out of the
+        mean. It is measured at one fixed point, noise zero, where nothing else varies, and taken out of the values as
+        far as the pass covers the rows.
+        """
+        stream = self._task.rows.final_batches(size)
+        middle = jax.tree.map(np.zeros_like, noise)
+        values, fixed = self._by_batches(size, stream, [(state, noise), (state, middle)], count, seed)
+        missed = max(0.0, 1 - stream.batch_size * count / stream.num_rows)
+        scatter = fixed - np.mean(fixed)
+        return values - scatter + np.sqrt(missed) * scatter
 
     def _params(self, state: PyTree, size: int) -> PyTree:
         """The family's parameters in the units of ``z``, on the host."""
-        return self._values(state, self._algorithm.host_noise(0, size, False), 0)[1]
+        return self._values(state, self._algorithm.host_noise(0, size, False), 0, self._task.sample)[1]
 
     def _compile(self, loop: Loop, state: PyTree, num_draws: int) -> None:
         task, zero = self._task, np.zeros(self._layout.size, jnp.result_type(float))
         noise = self._algorithm.host_noise(0, num_draws, False)
-        cache.prepare(
-            [
-                (self._advance, loop.first_arguments(state)),
-                (task.derivatives, (zero, zero, task.everything)),
-                (self._evaluate, (state, noise, task.everything, np.int32(0))),
-            ],
-            at_once=task.team.num_processes == 1,
-        )
+        programs = [
+            (self._advance, loop.first_arguments(state)),
+            (task.derivatives, (zero, zero, task.sample)),
+            (self._evaluate, (state, noise, task.sample, np.int32(0))),
+        ]
+        if task.rows.by_batches:
+            stream = task.rows.comparison_batches(num_draws)
+            batches = stream.window(0, 1, stream.max_steps)
+            stream.close()
+            arguments = (state, noise, stream.data, batches, np.int32(0), np.int32(0))
+            programs.append((self._batches(stream), arguments))
+        cache.prepare(programs, at_once=task.team.num_processes == 1)
 
     def _state(self, point: StartingPoint) -> PyTree:
         state = self._start(key_data_of(point.seed), *point.arrays())

@@ -24,7 +24,7 @@ def run_direct(method: AbstractDirectMethod, task: Task, restarts: int, show: Pr
     seeds = np.random.SeedSequence(task.start_seed).generate_state(restarts, np.uint32)
     problem = Problem(
         log_joint=task.log_joint,
-        batch=task.everything,
+        batch=task.rows.everything,
         layout=task.layout,
         starts=np.stack([task.finite_start(initial, int(seed)) for seed in seeds]),
         seed=task.run_seed,
@@ -46,10 +46,9 @@ def run_direct(method: AbstractDirectMethod, task: Task, restarts: int, show: Pr
             lambda one: integrand(params, one, batch), noise, count
         )
 
-    def evaluate(noise: PyTree, count: int) -> np.ndarray:
-        return np.asarray(
-            approximated.program((found.family, "evaluate"), make)(params, noise, task.everything, np.int32(count))
-        )
+    def evaluate(noise: PyTree, count: int, seed: int) -> np.ndarray:
+        program = approximated.program((found.family, "evaluate"), make)
+        return np.asarray(program(params, noise, task.rows.everything, np.int32(count)))
 
     def log_weights() -> np.ndarray:
         if found.log_weights is not None:

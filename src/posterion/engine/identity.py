@@ -35,6 +35,8 @@ def identity(method: AbstractMethod, task: Task, controls: Controls) -> dict[str
         "random_seed": task.seed,
         "precision": "float64" if jax.config.jax_enable_x64 else "float32",
     }
+    if task.source is not None:
+        found["source"] = [task.source.num_rows, *task.source.identity]
     return found | {f"data {name!r}": _digest(values) for name, values in task.values.items()}
 
 
@@ -48,7 +50,7 @@ def _log_densities(task: Task) -> list[float]:
     initial, found = task.initial_point(), []
     for seed in (1, 2):
         z = initial + 0.1 * np.random.default_rng(seed).standard_normal(initial.shape)
-        value, gradient, _ = task.derivatives(z.astype(dtype), np.zeros(z.shape, dtype), task.everything)
+        value, gradient, _ = task.derivatives(z.astype(dtype), np.zeros(z.shape, dtype), task.sample)
         found += [float(value), float(np.linalg.norm(np.asarray(gradient, np.float64)))]
     return found
 

@@ -70,14 +70,14 @@ def starting_points(
     reach = lambda k: min(1.0 + k, _FARTHEST)
     locations = [task.finite_start(initial, int(seed), reach=reach(k)) for k, seed in enumerate(seeds[:restarts])]
     points = [in_own_coordinates(family, dim, int(s), at) for s, at in zip(seeds, locations, strict=False)]
-    if not (pays(dim) and task.num_rows * dim <= _MOST_ROWS_TIMES_DIM):
+    if not (pays(dim) and task.rows.num_sampled * dim <= _MOST_ROWS_TIMES_DIM):
         return points
     wanted, team = always_whiten or family.linear, task.team
     # L-BFGS decides by last bits, which may differ between processors: every process evaluates the leader's points.
     derivatives = lambda z, direction, batch: task.derivatives(team.agree(z), direction, batch)
-    if not wanted and well_scaled(curvatures(derivatives, locations[0], task.everything)):
+    if not wanted and well_scaled(curvatures(derivatives, locations[0], task.sample)):
         return points
-    whitening = whiten(derivatives, locations[0], task.everything)
+    whitening = whiten(derivatives, locations[0], task.sample)
     if whitening is None:
         return points
     zero, one = np.zeros(dim), np.ones(dim)

@@ -1,31 +1,28 @@
 """The target on the device, its starting points, and its compiled programs."""
 
 import copy
-from collections.abc import Callable, Hashable, Mapping
-from functools import partial
-from typing import Any
+from collections.abc import Callable, Hashable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from posterion._typing import ArrayLike, Batch, PyTree
+from posterion._typing import Batch, PyTree
 from posterion.compilation import cache
-from posterion.compilation.minor_axis import Packed, pack, take_rows
-from posterion.data.batches import AbstractBatches, AllRows, RandomRows
+from posterion.data.batches import AbstractBatches
 from posterion.distributed import SOLO, Team
-from posterion.engine.placement import gathered, place, spread_rows
+from posterion.engine.given import Given
+from posterion.engine.placement import gathered
+from posterion.engine.rows import RowStreams
 from posterion.errors import NonFiniteError
 from posterion.families import AbstractFamily
 from posterion.families.host_noise import host_noise
 from posterion.methods.starts import derivatives
 from posterion.objectives.bounds import LogJoint, log_joint
-from posterion.target import AbstractTarget, Layout, RowPlan
+from posterion.target import AbstractTarget, Layout
 
 _FINAL_DRAWS = 4096
-_EVALUATION_ROWS = 1 << 22
-"""Rows times draws that one evaluation of the ELBO may touch, above the least number of draws."""
 _EVALUATION_VALUES = 1 << 25
 """Random numbers that one evaluation may hold at once, above 16 draws."""
 _TRIES = 20
@@ -38,48 +35,26 @@ class Task:
 
     Parameters
     ----------
-    target
-        What is approximated.
-    values
-        Data by slot, checked.
+    given
+        What is approximated, and its data, checked.
     seed
         The fit's seed; every purpose draws its own from it.
-    plan
-        How to cut batches of rows; None for all rows at once.
-    rows_per_step
-        Batch size, None with ``plan`` None.
     team
         The devices that share the work.
     kl_weight
         Other than 1 for a tempered posterior.
     """
 
-    def __init__(
-        self,
-        target: AbstractTarget,
-        values: Mapping[str, np.ndarray],
-        seed: int,
-        plan: RowPlan | None = None,
-        rows_per_step: int | None = None,
-        team: Team = SOLO,
-        kl_weight: float = 1.0,
-    ) -> None:
-        self._target, self._plan = target, plan
-        self.values, self.seed, self.rows_per_step, self.team = values, seed, rows_per_step, team
-        self.kl_weight = kl_weight
+    def __init__(self, given: Given, seed: int, team: Team = SOLO, kl_weight: float = 1.0) -> None:
+        target = self._target = given.target
+        self.seed, self.team, self.kl_weight = seed, team, kl_weight
+        self.values, self.rows_per_step, self.source = given.values, given.rows_per_step, given.source
         purposes = (int(s) for s in np.random.SeedSequence(seed).generate_state(6, np.uint32))
         self._initial_seed, self.start_seed, self.run_seed, self.compare_seed, self.final_seed, rows_seed = purposes
-        data = pack(target.as_arrays(values))
-        row_axes = {name: slot.row_axis for name, slot in target.slots.items()}
-        self.everything = Batch(place(data, row_axes, team, spread=True))
-        self.stream: AbstractBatches = AllRows(self.everything.data)
-        if plan is not None and rows_per_step is not None:
-            # Batches are of rows from anywhere, so every device has all of them; the work on a batch is shared.
-            everywhere, take = place(data, row_axes, team, spread=False), partial(_take_rows, team)
-            self.stream = RandomRows(everywhere, dict(plan.axes), plan.num_rows, rows_per_step, rows_seed, take)
-        self.followers = plan.observed if plan else ()
+        self.rows = RowStreams(given, rows_seed, team)
+        self.followers = given.plan.observed if given.plan else ()
         self.log_joint = _log_joint(target, self.followers, kl_weight)
-        quick = sum(value.size for value in values.values()) < _QUICK_VALUES
+        quick = sum(value.size for value in given.values.values()) < _QUICK_VALUES
         self.derivatives = self.program(("derivatives",), lambda: derivatives(self.log_joint), quick=quick)
 
     @property
@@ -105,16 +80,21 @@ class Task:
         return bool(self._target.compiled.get("is_network", False))
 
     @property
-    def num_rows(self) -> int:
-        """Rows that are cut into batches; one if none are."""
-        return self._plan.num_rows if self._plan else 1
+    def sample(self) -> Batch:
+        """All rows, or if they are many, some of them that stand for all; on the device."""
+        return self.rows.sample
+
+    @property
+    def stream(self) -> AbstractBatches:
+        """The batches of the steps."""
+        return self.rows.steps
 
     def program(
         self, name: tuple[Hashable, ...], make: Callable[[], Callable], *, quick: bool = False
     ) -> cache.Program:
         """The program of this name for these rows and this precision; made once and kept with the target."""
-        precision = bool(jax.config.jax_enable_x64)
-        key = ("engine", self.followers, self.rows_per_step, self.kl_weight, precision, self.team, *name)
+        how = (self.followers, self.rows_per_step, type(self.stream), self.team, self.kl_weight)
+        key = ("engine", *how, bool(jax.config.jax_enable_x64), *name)
         kept = self._target.compiled
         if key not in kept:
             kept[key] = cache.Program(make(), quick=quick, everywhere=self.team.everywhere)
@@ -122,9 +102,14 @@ class Task:
 
     def num_draws(self, wanted: int) -> int:
         """As many draws as wanted, or fewer (a power of two) where rows or variables are many."""
-        rows = max(64, min(wanted, 2 ** int(np.log2(max(64, _EVALUATION_ROWS / self.num_rows)))))
-        values = 2 ** int(np.log2(max(16, _EVALUATION_VALUES / max(self.layout.size, 1))))
-        return int(min(rows, values))
+        return min(self.rows.num_draws(wanted), self._affordable(wanted))
+
+    def comparison_draws(self, wanted: int) -> int:
+        """The same for comparisons, in which a draw need not meet all rows."""
+        return self._affordable(wanted) if self.rows.by_batches else self.num_draws(wanted)
+
+    def _affordable(self, wanted: int) -> int:
+        return int(min(wanted, 2 ** int(np.log2(max(16, _EVALUATION_VALUES / max(self.layout.size, 1))))))
 
     def initial_point(self) -> Float[np.ndarray, " dim"]:
         """The model's own."""
@@ -144,7 +129,7 @@ class Task:
         spread = reach * self._jitter(initial)
         for attempt in range(_TRIES):
             z = initial + spread * random.standard_normal(initial.shape) / (1 + attempt // 4)
-            value, gradient, _ = self.derivatives(z.astype(zero.dtype), zero, self.everything)
+            value, gradient, _ = self.derivatives(z.astype(zero.dtype), zero, self.sample)
             if np.isfinite(value) and np.all(np.isfinite(gradient)):
                 return z
         raise NonFiniteError(self._explain_non_finite(initial))
@@ -170,13 +155,13 @@ class Task:
         )
 
     def log_weights(
-        self, evaluate: Callable[[PyTree, int], np.ndarray], family: AbstractFamily, size: int
+        self, evaluate: Callable[[PyTree, int, int], np.ndarray], family: AbstractFamily, size: int
     ) -> Float[np.ndarray, " draws"]:
         """``evaluate`` at several fresh sets of ``size`` draws: the same program again, not one for more draws."""
-        count = max(1, self.num_draws(_FINAL_DRAWS) // size)
-        seeds = np.random.SeedSequence(self.final_seed).generate_state(count, np.uint32)
-        noise = (host_noise(family, self.layout, int(seed), size, quasi=False) for seed in seeds)
-        return np.concatenate([np.asarray(evaluate(one, size), np.float64) for one in noise])
+        wanted = self.num_draws(_FINAL_DRAWS) if self.source is None else _FINAL_DRAWS
+        seeds = np.random.SeedSequence(self.final_seed).generate_state(max(1, wanted // size), np.uint32)
+        noise = ((host_noise(family, self.layout, int(seed), size, quasi=False), int(seed)) for seed in seeds)
+        return np.concatenate([np.asarray(evaluate(one, size, seed), np.float64) for one, seed in noise])
 
 
 def _log_joint(target: AbstractTarget, followers: tuple[str, ...], kl_weight: float) -> LogJoint:
@@ -184,7 +169,3 @@ def _log_joint(target: AbstractTarget, followers: tuple[str, ...], kl_weight: fl
     of_rows = log_joint(target, followers, kl_weight)
     # Inlined: it is traced once for all programs that contain it, and leaves no call in them.
     return jax.jit(lambda z, batch: of_rows(z, batch._replace(data=gathered(batch.data))), inline=True)
-
-
-def _take_rows(team: Team, leaf: ArrayLike | Packed, indices: ArrayLike, axis: int) -> Any:
-    return spread_rows(take_rows(leaf, indices, axis), axis, team)

@@ -12,8 +12,11 @@ from posterion.optim.algorithm import Algorithm
 QUICK_DRAWS = 128
 """Draws that tell starts apart, and a fit that ran away from one that did not: differences of many nats."""
 
-Evaluate = Callable[[PyTree, PyTree, int], np.ndarray]
-"""``(state, noise, count) -> (draws,)`` values of log p - log q for all rows, the first ``count`` of them."""
+Evaluate = Callable[[Sequence[PyTree], PyTree, int, int], np.ndarray]
+"""``(states, noise, count, seed) -> (states, draws)`` values of log p - log q for all rows at ``count`` draws.
+
+Where there are too many rows for that, every draw sees a batch of its own, the same for all states, drawn by ``seed``.
+"""
 
 
 @dataclass(frozen=True)
@@ -60,13 +63,13 @@ class Comparer:
     def __call__(self, states: Sequence[PyTree], num_draws: int | None = None) -> np.ndarray:
         """Values of log p - log q, shape (states, draws); fewer draws than usual if asked for."""
         count = min(num_draws or self.num_draws, self.num_draws)
-        noise = self._algorithm.host_noise(int(self._seeds[self.used % self._seeds.size]), count, True)
+        seed = int(self._seeds[self.used % self._seeds.size])
+        noise = self._algorithm.host_noise(seed, count, True)
         self.used += 1
         noise = jax.tree.map(
             lambda x: np.concatenate([x, np.zeros((self.num_draws - count, *x.shape[1:]), x.dtype)]), noise
         )
-        values = [np.asarray(self._evaluate(state, noise, count), np.float64) for state in states]
-        return np.stack(values)[:, :count]
+        return np.asarray(self._evaluate(states, noise, count, seed), np.float64)[:, :count]
 
     def ranking(self, states: Sequence[PyTree], num_draws: int | None = None) -> list[int]:
         """Indices of the states, that of the highest ELBO first; non-finite values lose."""

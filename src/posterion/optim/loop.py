@@ -101,14 +101,15 @@ def key_data_of(seed: int) -> np.ndarray:
     return np.random.SeedSequence(seed).generate_state(2, np.uint32)
 
 
-def block_length(algorithm: Algorithm) -> int:
-    """Steps whose noise is drawn at once."""
-    return max(1, min(_LONGEST_BLOCK, _NOISE_VALUES_PER_BLOCK // max(1, algorithm.noise_values_per_step)))
+def block_length(algorithm: Algorithm, stream: BatchStream) -> int:
+    """Steps whose noise is drawn at once; no more than the rows of which are handed over at once."""
+    longest = min(_LONGEST_BLOCK, stream.max_steps)
+    return max(1, min(longest, _NOISE_VALUES_PER_BLOCK // max(1, algorithm.noise_values_per_step)))
 
 
 def chunk_capacity(algorithm: Algorithm, stream: BatchStream) -> int:
     """The most steps one chunk can take: whole blocks."""
-    block = block_length(algorithm)
+    block = block_length(algorithm, stream)
     return max(1, stream.max_steps // block) * block
 
 
@@ -118,7 +119,7 @@ def advance(algorithm: Algorithm, stream: BatchStream) -> Callable:
     Rates follow one cosine from ``chunk.peak`` to zero over the round. A round's first chunk clears the optimiser's
     memory.
     """
-    block, capacity, select = block_length(algorithm), chunk_capacity(algorithm, stream), stream.select
+    block, capacity, select = block_length(algorithm, stream), chunk_capacity(algorithm, stream), stream.select
 
     def run(state: PyTree, chunk: Chunk, data: Data, indices: PyTree) -> tuple[PyTree, jax.Array, jax.Array]:
         float_type = jnp.result_type(float)
@@ -179,7 +180,7 @@ class Loop:
         self._team = team
         self.algorithm, self._program, self._stream = algorithm, program, stream
         self._reporter, self._callbacks = reporter, tuple(callbacks)
-        self._block, self._capacity = block_length(algorithm), chunk_capacity(algorithm, stream)
+        self._block, self._capacity = block_length(algorithm, stream), chunk_capacity(algorithm, stream)
         self._seconds_per_step: float | None = None
         self._losses: list[np.ndarray] = []
         self.steps = 0

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from os import PathLike
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 import jax
 import numpy as np
@@ -11,6 +11,7 @@ from jaxtyping import Float
 
 from posterion._typing import PyTree
 from posterion.compilation.cache import Program
+from posterion.data.source import AbstractSource
 from posterion.diagnostics.comparison import NutsComparison
 from posterion.diagnostics.corrections import Corrections
 from posterion.diagnostics.verdict import Verdict, judge
@@ -21,8 +22,10 @@ from posterion.posterior.datatree import constrained_draws, data_groups, to_data
 from posterion.posterior.density import LoadedDensity
 from posterion.posterior.importance import WeightedDraws
 from posterion.posterior.record import FitRecord
-from posterion.predictive import Prediction, predict
+from posterion.predictive import Prediction, SourcePrediction, predict
+from posterion.predictive.files import digest, source_of
 from posterion.target import AbstractRowTarget, AbstractTarget, Layout
+from posterion.target.checks import to_slot
 
 if TYPE_CHECKING:
     import xarray
@@ -164,16 +167,31 @@ class Posterior:
             attrs={"inference_library": "posterion", "method": self.record.method, "random_seed": self.random_seed},
         )
 
+    @overload
     def predict(
         self, data: Mapping[str, Any] | None = None, draws: int = 1000, random_seed: int | None = None
-    ) -> Prediction:
+    ) -> Prediction: ...
+
+    @overload
+    def predict(
+        self, data: str | PathLike | AbstractSource, draws: int = 1000, random_seed: int | None = None
+    ) -> SourcePrediction: ...
+
+    def predict(
+        self,
+        data: Mapping[str, Any] | str | PathLike | AbstractSource | None = None,
+        draws: int = 1000,
+        random_seed: int | None = None,
+    ) -> Prediction | SourcePrediction:
         """What the posterior says of new rows: any number of them, in bounded memory.
 
         Parameters
         ----------
         data
             Input name to array or DataFrame. Only inputs that differ from the fit's need passing, and all that hold
-            rows; outcomes are not needed. None predicts the rows the model was fitted to.
+            rows; outcomes are not needed. None predicts the rows the model was fitted to. A source from
+            `posterion.data`, or the path of Parquet or Arrow files with the columns the fit had, gives a
+            `SourcePrediction`, which writes files: ``predict("new/*.parquet").to_parquet("out/")``.
         draws
             Posterior draws to average over.
         random_seed
@@ -190,10 +208,27 @@ class Posterior:
             raise UnsupportedModelError("this model gives only a density: it has no observed rows to predict")
         if data is None:
             if self._data is None:
-                raise DataError("a loaded posterior does not keep the data it was fitted to: pass the rows to predict")
+                raise DataError("the rows it was fitted to are not at hand (loaded, or streamed): pass rows to predict")
             data = {name: self._data[name] for name, slot in self.target.slots.items() if not slot.only_observed}
         z = self._draws(_whole("draws", draws), "predict", random_seed)
+        if isinstance(data, str | PathLike | AbstractSource):
+            return self._predict_source(data, z, random_seed)
         return predict(self.target, z, data, key=self.key("predict", random_seed), x64=self.record.x64)
+
+    def _predict_source(
+        self, data: str | PathLike | AbstractSource, z: Float[np.ndarray, "draws dim"], random_seed: int | None
+    ) -> SourcePrediction:
+        assert isinstance(self.target, AbstractRowTarget)  # checked by the caller  # noqa: S101
+        target, (source, inputs) = self.target, source_of(data, self.target, self.record.columns)
+        words = self.key("predict", random_seed)
+
+        def predict_chunk(arrays: Mapping[str, np.ndarray], number: int) -> Prediction:
+            key = np.random.SeedSequence([*map(int, words), number]).generate_state(2, np.uint32)
+            rows = {name: to_slot(target.slots[name], array) for name, array in arrays.items()}
+            return predict(target, z, rows, key=key, x64=self.record.x64)
+
+        made_by = {"posterior": digest([z, words]), "draws": len(z)}
+        return SourcePrediction(source, inputs, predict_chunk, made_by)
 
     # ---- verdict
     @cached_property
@@ -210,6 +245,7 @@ class Posterior:
             caveats=self.record.caveats,
             method=self.record.method,
             size=self.layout.size,
+            all_rows=not self.record.weights_by_batches,
         )
 
     def diagnose(self) -> Verdict:

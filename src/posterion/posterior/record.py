@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float
@@ -62,9 +62,13 @@ class FitRecord:
     kl_weight
         Of the Kullback-Leibler term; other than 1 for a tempered posterior.
     notes
-        What was recognised in the model, and what the method says of what it did.
+        What was recognised in the model and the data, and what the method says of what it did.
     caveats
         What speaks against trusting the approximation whatever its numbers say, in sentences.
+    columns
+        Which columns of a table make which input, and the labels behind codes; None if the rows were in no table.
+    weights_by_batches
+        Whether every draw that the ELBO was measured with met rows of its own, not all rows.
     losses
         Negative ELBO estimates in nats, one per step of the path that was kept.
     comparisons
@@ -89,6 +93,8 @@ class FitRecord:
     kl_weight: float = 1.0
     notes: tuple[str, ...] = ()
     caveats: tuple[str, ...] = ()
+    columns: Mapping[str, Any] | None = None
+    weights_by_batches: bool = False
     losses: Float[np.ndarray, " steps"] = field(default_factory=lambda: np.empty(0), repr=False, compare=False)
     comparisons: tuple[Comparison, ...] = ()
     extras: Mapping[str, np.ndarray] = field(default_factory=dict, repr=False, compare=False)

@@ -69,6 +69,13 @@ def check_data(
     return arrays
 
 
+def to_slot(slot: Slot, rows: np.ndarray) -> np.ndarray:
+    """Rows of a source, rows first, in the form of a slot: one column is no axis where none is wanted."""
+    if rows.ndim == len(slot.shape) + 1 and rows.shape[-1] == 1:
+        rows = rows[..., 0]  # columns={"y": ["y"]} means the same as {"y": "y"}
+    return np.moveaxis(rows, 0, slot.row_axis) if slot.row_axis else rows
+
+
 def check_array(name: str, slot: Slot, value: Any, *, may_be_infinite: bool = False) -> np.ndarray:
     """One input as a NumPy array of the slot's kind of number; see `check_data`."""
     array = _as_numbers(name, value)

@@ -30,6 +30,7 @@ def judge(
     caveats: Sequence[str] = (),
     method: str = "",
     size: int = 0,
+    all_rows: bool = True,
 ) -> Verdict:
     """Judge an approximation.
 
@@ -54,9 +55,13 @@ def judge(
         Sentences that speak against the approximation whatever its numbers say: what its method cannot do.
     method, size
         The method's description and the number of parameters, which decide what is worth trying next.
+    all_rows
+        False if every draw met a batch of rows of its own, as in a fit of a stream. Means are then right, but the
+        values vary with the rows as much as with the draws, and k-hat of them means nothing.
     """
     log_weights = np.asarray(log_weights, np.float64)
     elbo, elbo_se, khat, limit = numbers(log_weights)
+    khat = khat if all_rows else math.nan
     findings = Findings(against=list(caveats))
 
     if not log_weights.size:
@@ -79,6 +84,12 @@ def judge(
             findings.advice.append("fit with precision='float64', scale the inputs, or tighten the widest priors")
     if is_network:
         judge_network(elbo, elbo_se, null_elbo, findings)
+    elif np.isfinite(elbo) and not all_rows:
+        findings.favour.append("k-hat was not computed: it needs all rows under every draw, and they were streamed")
+        findings.advice.append(
+            "fit a sample of some ten thousand rows in memory as well: its k-hat tells whether the family can follow "
+            "this posterior's correlations"
+        )
     elif np.isfinite(elbo):
         spread = float(np.std(log_weights)) if log_weights.size >= MINIMUM_DRAWS else math.inf
         if spread < NEARLY_CONSTANT:  # k-hat is of the ratios' tail, and here there is no tail worth the name

@@ -1,0 +1,195 @@
+"""Where a fit's rows come from while it runs: the batches of its steps, and those its evaluations see.
+
+The full-data ELBO of many rows is estimated as it is optimised: every draw meets a batch of its own. With D draws and
+batches of N / D rows one pass over the data gives
+
+    mean_k [ log p(z_k) + N / B sum_{i in batch k} log p(y_i | z_k) - log q(z_k) ],
+
+unbiased for the ELBO of all rows. The standard error over the draws contains the error of drawing rows, and the
+difference of two states on common draws and rows is as precise as if each had met all rows. The alternative, 64 draws
+that meet all rows each, took 64 passes for every comparison.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from posterion._typing import Array, ArrayLike, Batch, Data, PyTree
+from posterion.compilation.minor_axis import Packed, pack, take_rows
+from posterion.data.batches import AbstractBatches, AllRows, RandomRows
+from posterion.data.streamed import StreamedRows
+from posterion.data.windows import AbstractWindows, ArrayWindows, Rows, windows_of
+from posterion.distributed import SOLO, Team
+from posterion.engine.given import SAMPLE_ROWS, Given, prepare_rows
+from posterion.engine.placement import place, spread_rows
+from posterion.optim.algorithm import Algorithm
+from posterion.target import AbstractRowTarget
+
+_EVALUATION_ROWS = 1 << 22
+"""Rows times draws that one evaluation of the ELBO may touch, above the least number of draws."""
+_LEAST_EVALUATION_ROWS = 1 << 20
+"""And what it does touch at least, where every draw meets rows of its own: as many as the first round's steps see."""
+_MOST_TIMES = 16
+"""How often one row is looked at for that."""
+_LEAST_DRAWS = 64
+_RESIDENT_BYTES = 1 << 20
+"""Rows that fit into the processor's cache stay on the device, and each step gathers its own; of more, a gather by the
+device costs 2 to 15 times the step (measured), and blocks of shuffled rows are handed over."""
+_EVALUATIONS_FROM = 1 << 20
+"""Number of the epoch from which evaluations draw, out of reach of the steps."""
+
+
+class RowStreams:
+    """The rows of one fit, for its steps and its evaluations.
+
+    Parameters
+    ----------
+    given
+        What is approximated, and its data.
+    seed
+        Of all permutations.
+    team
+        The devices that share the work.
+    """
+
+    def __init__(self, given: Given, seed: int, team: Team = SOLO) -> None:
+        self._target, self._given, self._seed, self._team = given.target, given, seed, team
+        self._axes = dict(given.plan.axes) if given.plan else {}
+        self.num_rows = given.plan.num_rows if given.plan else 1
+        self.by_batches = given.source is not None or self.num_rows > SAMPLE_ROWS
+        """Whether every draw of a comparison meets a batch of its own."""
+        self._kept: AbstractWindows | None = None
+        self._everything: Batch | None = None
+        if not self.by_batches:
+            self._everything = Batch(self._on_devices(given.values, spread=True))
+        self.sample = self._draw_sample() if self._everything is None else self._everything
+        self.steps = self._steps()
+
+    @property
+    def num_sampled(self) -> int:
+        """Rows in `sample`; one where rows are not told apart."""
+        return self.num_rows if self.sample.real is None else len(self.sample.real)
+
+    @property
+    def everything(self) -> Batch:
+        """All rows on the device; not for a streamed source."""
+        assert self._given.source is None  # whoever asks has made sure  # noqa: S101
+        if self._everything is None:
+            self._everything = Batch(self._on_devices(self._given.values, spread=True))
+        return self._everything
+
+    def _on_devices(self, values: Mapping[str, np.ndarray], *, spread: bool) -> Data:
+        row_axes = {name: slot.row_axis for name, slot in self._target.slots.items()}
+        return place(pack(self._target.as_arrays(values)), row_axes, self._team, spread=spread)
+
+    def _draw_sample(self) -> Batch:
+        values = dict(self._given.values)
+        if self._given.source is None:
+            chosen = np.sort(np.random.default_rng(self._seed).choice(self.num_rows, SAMPLE_ROWS, replace=False))
+            values |= {name: np.take(values[name], chosen, axis=axis) for name, axis in self._axes.items()}
+        first = next(iter(self._axes))
+        count = values[first].shape[self._axes[first]]
+        real = place({"real": jax.device_put(np.ones(count, bool))}, {}, self._team, spread=False)["real"]
+        return Batch(self._on_devices(values, spread=True), real)
+
+    def _steps(self) -> AbstractBatches:
+        size = self._given.rows_per_step
+        if size is None:
+            return AllRows(self.sample.data)
+        rows = sum(self._given.values[name].nbytes for name in self._axes)
+        if self._given.source is None and rows <= _RESIDENT_BYTES and not self.by_batches:
+            # Batches are of rows from anywhere, so every device has all of them; the work on a batch is shared.
+            data, take = self._on_devices(self._given.values, spread=False), partial(_take_rows, self._team)
+            return RandomRows(data, self._axes, self.num_rows, size, self._seed, take)
+        return StreamedRows(self._windows(), size, self._whole, self._place)
+
+    def _windows(self) -> AbstractWindows:
+        types = {name: np.dtype(jax.dtypes.canonicalize_dtype(self._target.slots[name].dtype)) for name in self._axes}
+
+        def converted(rows: Rows) -> Rows:
+            return {name: np.asarray(array, types[name]) for name, array in rows.items()}
+
+        source = self._given.source
+        if source is not None:
+            assert isinstance(self._target, AbstractRowTarget)  # a source has rows  # noqa: S101
+            prepare = partial(prepare_rows, self._target, self._axes)
+            return windows_of(source, self._seed % 2**31, lambda rows, place: converted(prepare(rows, place)))
+        if self._kept is None:
+            rows = {name: np.moveaxis(self._given.values[name], axis, 0) for name, axis in self._axes.items()}
+            self._kept = ArrayWindows(converted(rows), self._seed)
+        return self._kept
+
+    @property
+    def _whole(self) -> Data:
+        values = dict(self._given.values)
+        values |= {name: np.take(values[name], [0], axis=axis) for name, axis in self._axes.items()}
+        arrays = {name: a for name, a in self._target.as_arrays(values).items() if name not in self._axes}
+        return place(pack(arrays), {}, self._team, spread=False)
+
+    @property
+    def _place(self) -> Callable[[Data], Data]:
+        return partial(_placed, self._team, tuple(self._axes.items()))
+
+    # ---- evaluations
+    def num_draws(self, wanted: int) -> int:
+        """As many draws as wanted for all rows, or fewer (a power of two) where rows are many."""
+        most = max(_LEAST_DRAWS, _EVALUATION_ROWS / self.num_rows)
+        return int(max(_LEAST_DRAWS, min(wanted, 2 ** int(np.log2(most)))))
+
+    def comparison_batches(self, num_draws: int) -> StreamedRows:
+        """Batches for ``num_draws`` draws, together all rows or as many as an evaluation may touch."""
+        least = min(_LEAST_EVALUATION_ROWS, _MOST_TIMES * self.num_rows)
+        return self._batches(int(np.clip(self.num_rows, least, _EVALUATION_ROWS)) // num_draws)
+
+    def final_batches(self, num_draws: int) -> StreamedRows:
+        """The same, but no row twice."""
+        return self._batches(min(self.num_rows, _EVALUATION_ROWS) // num_draws)
+
+    def _batches(self, size: int) -> StreamedRows:
+        size = max(1, min(size, self.num_rows))
+        return StreamedRows(self._windows(), size, self._whole, self._place)
+
+    def rest(self) -> None:
+        """Let go of threads and files."""
+        self.steps.close()
+
+
+def batch_windows(stream: StreamedRows, count: int, seed: int) -> Iterator[tuple[int, int, PyTree]]:
+    """``(first draw, how many, their batches)`` until ``count`` draws have a batch; other rows for every seed."""
+    start = (_EVALUATIONS_FROM + seed % _EVALUATIONS_FROM) * stream.steps_per_epoch
+    try:
+        for first in range(0, count, stream.max_steps):
+            length = min(stream.max_steps, count - first)
+            yield first, length, stream.window(start + first, length, stream.max_steps)
+    finally:
+        stream.close()
+
+
+def _placed(team: Team, axes: tuple[tuple[str, int], ...], rows: Data) -> Data:
+    moved = {name: jnp.moveaxis(rows[name], 0, axis) if axis else rows[name] for name, axis in axes}
+    packed = pack(moved, dict(axes))
+    return {name: spread_rows(packed[name], axis, team) for name, axis in axes}
+
+
+def _take_rows(team: Team, leaf: ArrayLike | Packed, indices: ArrayLike, axis: int) -> Any:
+    return spread_rows(take_rows(leaf, indices, axis), axis, team)
+
+
+def evaluate_batches(algorithm: Algorithm, stream: StreamedRows) -> Callable:
+    """The function to compile: ``(state, noise, data, indices, first, count) -> values`` of draws ``first`` on."""
+    capacity, select = stream.max_steps, stream.select
+
+    def run(state: PyTree, noise: PyTree, data: Data, indices: PyTree, first: Array, count: Array) -> Array:
+        def one(k: Array, values: Array) -> Array:
+            at = lambda tree: jax.tree.map(lambda x: jax.lax.dynamic_index_in_dim(x, k, keepdims=False), tree)
+            draw = jax.tree.map(lambda x: jax.lax.dynamic_slice_in_dim(x, first + k, 1), noise)
+            value, _ = algorithm.evaluate(state, draw, select(data, at(indices)), jnp.int32(1))
+            return values.at[k].set(value[0].astype(values.dtype))
+
+        return jax.lax.fori_loop(0, count, one, jnp.zeros(capacity, jnp.result_type(float)))
+
+    return run
