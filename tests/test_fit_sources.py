@@ -59,12 +59,12 @@ def on_disk(folder, x=X, y=Y):
 @pytest.fixture(scope="module")
 def streamed(tmp_path_factory):
     rows = on_disk(tmp_path_factory.mktemp("npy"))
-    return posterion.fit(model(), data=rows, batch_size=512, n=1500, random_seed=3, progress=False)
+    return posterion.fit(model(), data=rows, batch_size=1025, n=1500, random_seed=3, progress=False)
 
 
-def agrees(posterior, *, location=0.5, spread=0.15):
-    """Means within half a posterior standard deviation, and standard deviations within 15 %: errors of 1,500 steps on
-    eighths of the rows."""
+def agrees(posterior, *, location=0.6, spread=0.3):
+    """Means within 0.6 posterior standard deviations, and standard deviations within 30 %: what 1,500 steps on quarters of
+    the rows leave. Rows that count wrongly are off by a factor of ten."""
     draws = posterior.sample_unconstrained(4000)
     assert np.all(np.abs(draws.mean(axis=0) - MEAN) < location * BEST_SD)
     np.testing.assert_allclose(draws.std(axis=0), BEST_SD, rtol=spread)
@@ -91,7 +91,7 @@ def test_the_verdict_of_a_stream_says_that_it_has_no_khat(streamed):
 
 
 def test_the_same_rows_in_memory_give_the_same(file):
-    resident = posterion.fit(model(), data=source(file), batch_size=512, n=1500, random_seed=3, progress=False)
+    resident = posterion.fit(model(), data=source(file), batch_size=1025, n=1500, random_seed=3, progress=False)
     agrees(resident)
     assert resident.record.num_rows == ROWS
     assert resident.record.columns == {"columns": {"x": ["a", "b", "c"], "y": ["y"]}, "categories": {}}
@@ -140,7 +140,7 @@ def test_the_order_of_rows_changes_nothing_but_noise(tmp_path, streamed):
     other = posterion.fit(
         model(),
         data=permuted,
-        batch_size=512,
+        batch_size=1025,
         n=1500,
         random_seed=3,
         progress=False,
@@ -154,20 +154,20 @@ def test_stops_by_itself_on_a_stream(tmp_path):
     found = posterion.fit(
         model(),
         data=on_disk(tmp_path),
-        batch_size=512,
+        batch_size=1025,
         stop=posterion.Rounds(first=500),
         random_seed=0,
         progress=False,
     )
     assert found.result == "converged"
-    agrees(found, location=1.0, spread=0.3)
+    agrees(found, location=1.0, spread=0.4)
 
 
 def test_large_arrays_are_compared_batch_by_batch(monkeypatch):
     monkeypatch.setattr(engine.rows, "SAMPLE_ROWS", 1000)
     monkeypatch.setattr(engine.rows, "_RESIDENT_BYTES", 0)
     found = posterion.fit(
-        model(), data=posterion.data.arrays({"x": X, "y": Y}), batch_size=512, n=1500, random_seed=0, progress=False
+        model(), data=posterion.data.arrays({"x": X, "y": Y}), batch_size=1025, n=1500, random_seed=0, progress=False
     )
     agrees(found)
     assert np.isfinite(found.diagnose().khat)  # the rows are in memory: every draw meets all of them
@@ -227,7 +227,7 @@ def numpyro_model(x, y):
 def test_models_of_other_packages_built_on_a_few_rows(make, tmp_path):
     built, arguments = make(X[:50], Y[:50])
     found = posterion.fit(
-        built, data=on_disk(tmp_path), batch_size=512, n=1500, random_seed=0, progress=False, **arguments
+        built, data=on_disk(tmp_path), batch_size=1025, n=1500, random_seed=0, progress=False, **arguments
     )
     agrees(found)
     assert found.record.num_rows == ROWS
