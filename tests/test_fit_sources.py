@@ -63,8 +63,8 @@ def streamed(tmp_path_factory):
 
 
 def agrees(posterior, *, location=0.6, spread=0.3):
-    """Means within 0.6 posterior standard deviations, and standard deviations within 30 %: what 1,500 steps on quarters of
-    the rows leave. Rows that count wrongly are off by a factor of ten."""
+    """Means within 0.6 posterior standard deviations and those within 30 %: what 1,500 steps on quarters of the rows
+    leave. Rows that count wrongly are off by a factor of ten."""
     draws = posterior.sample_unconstrained(4000)
     assert np.all(np.abs(draws.mean(axis=0) - MEAN) < location * BEST_SD)
     np.testing.assert_allclose(draws.std(axis=0), BEST_SD, rtol=spread)
