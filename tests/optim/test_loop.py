@@ -59,7 +59,7 @@ def test_numbers_do_not_depend_on_where_chunks_are_cut(seconds):
     loop, state = make()
     reference = loop.run(state, 1, 750, 0.1)
     other, state = make()
-    other._next_count = lambda remaining: min(remaining, {1e-7: 750, 3e-5: 300, 1.0: 100}[seconds])
+    other._next_count = lambda remaining, done: min(remaining, {1e-7: 750, 3e-5: 300, 1.0: 100}[seconds])
     repeat = other.run(state, 1, 750, 0.1)
     np.testing.assert_array_equal(reference.losses, repeat.losses)
     jax.tree.map(np.testing.assert_array_equal, reference.state, repeat.state)
@@ -118,7 +118,7 @@ def test_interrupting_keeps_what_exists():
         return real(*arguments)
 
     loop._program = interrupt_the_third
-    loop._next_count = lambda remaining: min(100, remaining)
+    loop._next_count = lambda remaining, done: min(100, remaining)
     done = loop.run(state, 1, 1000, 0.1)
     assert done.ended == "interrupted"
     assert done.steps == done.losses.size == 200
@@ -134,7 +134,7 @@ def test_callbacks_see_progress_and_stop_the_fit():
             raise StopIteration
 
     loop, state = make(callbacks=(callback,))
-    loop._next_count = lambda remaining: min(100, remaining)
+    loop._next_count = lambda remaining, done: min(100, remaining)
     done = loop.run(state, 1, 10_000, 0.1)
     assert done.ended == "callback"
     assert seen == [(100, 100, (2, DIM)), (200, 200, (2, DIM)), (300, 300, (2, DIM))]

@@ -171,7 +171,7 @@ class LoopFit:
         """The outcome with the best weights, if they are better."""
         algorithm, state = self._algorithm, outcome.state
         iterate, with_iterate = self._iterates()
-        seed = task.compare_seed  # of the rows, where there are too many for every draw to meet all
+        seed = self._task.compare_seed  # of the rows, where there are too many for every draw to meet all
         values = lambda params, noise: self._compare(size, [with_iterate(state, params)], noise, size, seed)[0]
         noise = algorithm.host_noise(self._task.compare_seed, size, True)
         params = best_weights(mixture, jax.device_get(iterate(state)), values, noise)
