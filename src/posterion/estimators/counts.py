@@ -42,7 +42,7 @@ class CountPrediction:
         """Log probability; minus infinity where ``y`` is no count."""
         rates, weights = self._nodes()
         log = special.xlogy(y, rates) - rates - special.gammaln(y + 1)
-        value = special.logsumexp(log, b=weights, axis=(0, 1))
+        value = np.asarray(special.logsumexp(log, b=weights, axis=(0, 1)))
         return np.where((y >= 0) & (y == np.floor(y)), value, -np.inf)
 
     def cumulative(self, y: Float[np.ndarray, " rows"]) -> Float[np.ndarray, " rows"]:

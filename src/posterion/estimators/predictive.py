@@ -68,7 +68,7 @@ class NumericPrediction:
                 for location, variance, freedom in zip(self.locations, self._variances(), self.freedoms, strict=True)
             ]
         )
-        return special.logsumexp(parts, b=self.weights[:, None], axis=0)
+        return np.asarray(special.logsumexp(parts, b=self.weights[:, None], axis=0))
 
     def cumulative(self, y: Float[np.ndarray, " rows"]) -> Float[np.ndarray, " rows"]:
         freedoms = np.minimum(self.freedoms, LARGEST_FREEDOM)[:, None]

@@ -211,13 +211,12 @@ def _surfaces(model: "TabularModel", first: "Column", second: "Column") -> Secti
     import pandas as pd
 
     sample = model.sample
-    lines = [
-        np.linspace(*np.nanquantile(sample[c.name].to_numpy(np.float64), (0.01, 0.99)), _GRID) for c in (first, second)
-    ]
+    ends = [np.nanquantile(sample[c.name].to_numpy(np.float64), (0.01, 0.99)) for c in (first, second)]
+    across, up = (np.linspace(float(low), float(high), _GRID) for low, high in ends)
     middle = {
         c.name: (c.categories[0] if c.kind == "category" else sample[c.name].median()) for c in model.schema.columns
     }
-    a, b = np.meshgrid(*lines)
+    a, b = np.meshgrid(across, up)
     grid = pd.DataFrame({name: np.repeat(value, a.size) for name, value in middle.items()})
     x = model.features(grid.assign(**{first.name: a.ravel(), second.name: b.ravel()}))
     parts = model.estimator.uncertainty(x)
@@ -233,9 +232,11 @@ def _surfaces(model: "TabularModel", first: "Column", second: "Column") -> Secti
     names, shape = (first.name, second.name), a.shape
     draw = plots.plot_probability if points is not None else plots.plot_surface
     options: dict[str, Any] = {"input_names": names}
-    draw(*lines, _shown(model, x).reshape(shape), ax=panels[0], title=_outcome(model), points=points, **options)
+    draw(across, up, _shown(model, x).reshape(shape), ax=panels[0], title=_outcome(model), points=points, **options)
     for panel, part, word in ((panels[1], "aleatoric", "noise"), (panels[2], "epistemic", "ignorance")):
-        plots.plot_surface(*lines, parts[part].reshape(shape), ax=panel, title=f"{word} ({part}, {unit})", **options)
+        plots.plot_surface(
+            across, up, parts[part].reshape(shape), ax=panel, title=f"{word} ({part}, {unit})", **options
+        )
     picture = Picture.of(
         figure,
         "surfaces",

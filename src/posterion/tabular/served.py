@@ -1,6 +1,5 @@
 """A model of a table behind an address: what `posterion.serving` asks of whatever it serves."""
 
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,13 +28,14 @@ class ServedTable:
     def __init__(self, model: TabularModel, name: str) -> None:
         self._model, self.name = model, name
         self.target, self.task, self.classes = model.target, model.task, list(model.classes)
+        self._inputs = tuple(
+            Input(c.name, c.kind, c.categories, c.low, c.high, c.middle, c.whole) for c in model.schema.columns
+        )
 
-    @cached_property
+    @property
     def inputs(self) -> tuple[Input, ...]:
         """The columns it takes."""
-        return tuple(
-            Input(c.name, c.kind, c.categories, c.low, c.high, c.middle, c.whole) for c in self._model.schema.columns
-        )
+        return self._inputs
 
     @property
     def training(self) -> Any:

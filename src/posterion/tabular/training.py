@@ -105,7 +105,8 @@ def fit_table(
     train, held = np.arange(len(rows)), np.arange(0)
     if round(held_out * len(rows)) >= LEAST_HELD_OUT:
         stratify = y if classes and np.bincount(y).min() >= 2 else None
-        train, held = train_test_split(train, test_size=held_out, random_state=random_seed, stratify=stratify)
+        parts = train_test_split(train, test_size=held_out, random_state=random_seed, stratify=stratify)
+        train, held = (np.asarray(part) for part in parts)
     if classes and len(np.unique(y[train])) < len(classes):
         raise DataError(f"some labels of {target!r} are too rare to be learned: {_rare(outcome)}; join or remove them")
     schema = infer_schema(rows.iloc[train], leave_out=[target, *leave_out], whole=rows)
