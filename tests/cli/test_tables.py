@@ -18,6 +18,7 @@ def folder(tmp_path_factory):
     data = load_breast_cancer(as_frame=True)
     frame = data.data.iloc[:, :3].assign(diagnosis=data.target.map({0: "malignant", 1: "benign"}))
     frame.iloc[:400].to_csv(place / "patients.csv", index=False)
+    frame.iloc[:110].to_csv(place / "few.csv", index=False)
     frame.iloc[400:].to_csv(place / "later.csv", index=False)
     frame.iloc[400:].drop(columns="diagnosis").to_csv(place / "new.csv", index=False)
     return place
@@ -36,7 +37,7 @@ def model(folder):
 def test_fit_tells_what_it_took_the_columns_for(capsys, folder, tmp_path):
     out = tmp_path / "model"
     code, said, told = leave(
-        capsys, "fit", folder / "patients.csv", "-t", "diagnosis", "-o", out, "--drop", "mean texture", "--no-report"
+        capsys, "fit", folder / "few.csv", "-t", "diagnosis", "-o", out, "--drop", "mean texture", "--no-report"
     )
     assert (code, said) == (0, "")
     for words in (
@@ -102,7 +103,7 @@ def test_info_and_report_of_a_model(capsys, model, folder, tmp_path):
 
 def test_fit_as_json(capsys, folder, tmp_path):
     code, printed, told = leave(
-        capsys, "fit", folder / "patients.csv", "-t", "diagnosis", "-o", tmp_path / "m", "--json", "--no-report"
+        capsys, "fit", folder / "few.csv", "-t", "diagnosis", "-o", tmp_path / "m", "--json", "--no-report"
     )
     assert (code, told) == (0, "")
     assert json.loads(printed)["columns"][0] == {"name": "mean radius", "kind": "number", "missing": 0}

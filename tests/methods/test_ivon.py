@@ -24,7 +24,7 @@ def gaussian(z, _=None):
 def test_the_mean_field_optimum_of_a_gaussian_of_bad_scales():
     """Means exact; precisions the diagonal of the Gaussian's precision, to the noise of a thousand steps' mean."""
     target = po.log_density(gaussian, initial=np.zeros(3))
-    approx = po.fit(target, "ivon", n=3000, random_seed=0, progress=False)
+    approx = po.fit(target, "ivon", n=4000, random_seed=0, progress=False)
     location, log_scale = approx.params
     best = 1 / np.sqrt(np.diag(PRECISION))
     np.testing.assert_allclose(location, MEAN, atol=0.05 * best.max())

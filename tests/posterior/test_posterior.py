@@ -74,7 +74,7 @@ def test_the_file_gives_the_same_numbers_back(approx, tmp_path):
     assert loaded.elbo == approx.elbo
     assert str(loaded.diagnose()) == str(approx.diagnose())
     assert loaded.record == approx.record
-    with pytest.raises(DataError, match="does not keep the data"):
+    with pytest.raises(DataError, match="not at hand"):
         loaded.predict()
     with pytest.raises(UnsupportedModelError, match="fit"):
         po.fit(loaded.target, progress=False)

@@ -11,7 +11,7 @@ N = 60
 FRAME = pd.DataFrame(
     {
         "patient": np.arange(1001, 1001 + N),
-        "age": np.linspace(20, 80, N).round(),
+        "age": np.concatenate([[20.0, 80.0], np.random.default_rng(1).integers(20, 81, N - 2)]),
         "marker": np.random.default_rng(0).normal(size=N),
         "sex": ["female", "male"] * (N // 2),
         "smoker": ["yes", "no", None] * (N // 3),

@@ -132,7 +132,9 @@ class LoopFit:
             return [from_known(family, known.family, known.params, self._layout)]
         if isinstance(family, Mixture):
             return [self._mixed(family, controls, show)]
-        return starting_points(self._task, family, controls.restarts, always_whiten=controls.n is None)
+        return starting_points(
+            self._task, family, controls.restarts, always_whiten=controls.n is None or self._method.needs_whitening
+        )
 
     # ---- mixtures
     def _mixed(self, mixture: Mixture, controls: Controls, show: ProgressReporter) -> StartingPoint:

@@ -45,6 +45,11 @@ class AbstractLoopMethod(AbstractMethod):
     def approximation(self) -> AbstractFamily:
         """The family whose parameters the algorithm's ``evaluate`` hands out."""
 
+    @property
+    def needs_whitening(self) -> bool:
+        """Whether its steps suit entries of unit scale only, so that a fixed number of them starts whitened as well."""
+        return False
+
     def largest_step(self, layout: Layout) -> float:
         """The peak of the loop's schedule of step sizes, in whitened units."""
         return self.approximation.largest_step(layout)

@@ -94,6 +94,10 @@ class IVON(AbstractLoopMethod):
     def approximation(self) -> AbstractFamily:
         return MeanField()
 
+    @property
+    def needs_whitening(self) -> bool:
+        return True
+
     def start(
         self,
         layout: Layout,
