@@ -10,9 +10,9 @@ from posterion.decisions.conformal import (
     fit_conformal_sets,
 )
 from posterion.decisions.costs import decide, decide_by
-from posterion.decisions.coverage import coverage, pit
-from posterion.decisions.drift import Drift, drift
 from posterion.decisions.explanation import partial_dependence, permutation_importance, sensitivity
+from posterion.decisions.interval_coverage import coverage, pit
+from posterion.decisions.new_against_old import Drift, drift
 from posterion.decisions.out_of_distribution import (
     FeatureDistance,
     auroc,

@@ -2,9 +2,9 @@
 
 from posterion.diagnostics.comparison import NutsComparison
 from posterion.diagnostics.corrections import Corrections, correct
-from posterion.diagnostics.local_gaussian import LocalGaussian, local_gaussian
 from posterion.diagnostics.psis import ParetoSmoothed, khat_threshold, pareto_smooth
 from posterion.diagnostics.ranks import RankCalibration
+from posterion.diagnostics.score_regression import LocalGaussian, local_gaussian
 from posterion.diagnostics.verdict import Verdict, judge
 
 __all__ = [

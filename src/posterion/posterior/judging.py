@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from posterion.diagnostics.corrections import Corrections, correct, pick
-from posterion.diagnostics.local_gaussian import LARGEST, local_gaussian
+from posterion.diagnostics.score_regression import LARGEST, local_gaussian
 from posterion.diagnostics.verdict import Verdict, with_corrections, with_scores
 from posterion.errors import UnsupportedModelError
 from posterion.families import AbstractEmpirical

@@ -14,7 +14,7 @@ References
    AISTATS.
 """
 
-from posterion.diagnostics.verdict.judge import judge
+from posterion.diagnostics.verdict.judging import judge
 from posterion.diagnostics.verdict.moved import with_corrections
 from posterion.diagnostics.verdict.networks import null_elbo
 from posterion.diagnostics.verdict.scores import with_scores

@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from posterion.diagnostics.local_gaussian import LocalGaussian
+from posterion.diagnostics.score_regression import LocalGaussian
 from posterion.diagnostics.verdict.verdict import Verdict
 
 _NARROW = 0.1

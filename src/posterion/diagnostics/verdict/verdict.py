@@ -4,7 +4,7 @@ import textwrap
 from dataclasses import dataclass
 
 from posterion.diagnostics.corrections import Corrections
-from posterion.diagnostics.local_gaussian import LocalGaussian
+from posterion.diagnostics.score_regression import LocalGaussian
 
 
 @dataclass(frozen=True)
