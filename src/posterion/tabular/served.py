@@ -6,7 +6,7 @@ import numpy as np
 
 from posterion.serving import Answer, Input
 from posterion.tabular.columns import as_numbers
-from posterion.tabular.model import TabularModel
+from posterion.tabular.model import COVERAGE, TabularModel
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -52,7 +52,7 @@ class ServedTable:
             low, high = self._model.probability_bounds(x)
         else:
             mean = self._model.estimator.predict(x)
-            low, high = self._model.estimator.predict_interval(x, coverage=0.9).T
+            low, high = self._model.estimator.predict_interval(x, coverage=COVERAGE).T
         return Answer(mean, low, high, np.asarray(parts["aleatoric"]), np.asarray(parts["epistemic"]), checked.notes)
 
     def _with_dates(self, frame: "pd.DataFrame") -> "pd.DataFrame":
