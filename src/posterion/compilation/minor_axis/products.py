@@ -9,9 +9,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
 
+import jax.numpy as jnp
 from jax import lax
 
 from posterion.compilation.minor_axis.jaxprs import Equation, evaluate
+from posterion.compilation.minor_axis.small_products import is_small, small_product
 from posterion.compilation.minor_axis.values import Order, Value, held
 
 
@@ -51,6 +53,10 @@ def dot_general(equation: Equation, operands: Sequence[Value], limits: FlipLimit
     left_numbers = (_stored(left, left_contracted), _stored(left, left_batch))
     right_numbers = (_stored(right, right_contracted), _stored(right, right_batch))
     left_array, right_array = left.in_order(left.held_order), right.in_order(right.held_order)
+    if flip and _is_small(equation, left, right, left_contracted, right_contracted):
+        ((left_axis,), (right_axis,)) = left_contracted, right_contracted
+        small = right.in_order((right_axis, 1 - right_axis))
+        return held(small_product(small, left.in_order((left_axis, 1 - left_axis))), (1, 0)), True
     if flip:
         numbers = tuple(zip(right_numbers, left_numbers, strict=True))
         exchanged = precision[::-1] if isinstance(precision, tuple) else precision
@@ -59,6 +65,21 @@ def dot_general(equation: Equation, operands: Sequence[Value], limits: FlipLimit
     numbers = tuple(zip(left_numbers, right_numbers, strict=True))
     (result,) = evaluate(equation, [left_array, right_array], dimension_numbers=numbers)
     return held(result, (*range(num_batch), *left_places, *right_places)), False
+
+
+def _is_small(
+    equation: Equation, left: Value, right: Value, left_contracted: Sequence[int], right_contracted: Sequence[int]
+) -> bool:
+    """Whether this is rows (n, k), stored (k, n), times (k, h), and better as a sum of outer products."""
+    if len(left.shape) != 2 or len(right.shape) != 2 or len(left_contracted) != 1:
+        return False
+    (left_axis,), (right_axis,) = left_contracted, right_contracted
+    if left.shape[left_axis] > 1 and left.held_order != (left_axis, 1 - left_axis):
+        return False
+    types = {atom.aval.dtype for atom in (*equation.invars, *equation.outvars)}
+    if len(types) != 1 or not jnp.issubdtype(types.pop(), jnp.floating) or equation.params.get("precision") is not None:
+        return False
+    return is_small(left.shape[left_axis], right.shape[1 - right_axis], left.shape[1 - left_axis])
 
 
 def _free_axes(value: Value, contracted: Sequence[int], batch: Sequence[int]) -> Order:
