@@ -29,7 +29,7 @@ def test_arguments_and_results_of_any_shape_come_through():
     assert wrapped.statistics == Statistics(dots=1, flipped=1)
     assert (found["label"], found["count"], found["pair"][1]) == ("text", 3, None)
     assert isinstance(found["numpy"], np.ndarray)
-    np.testing.assert_allclose(found["hidden"], expected["hidden"], rtol=1e-6)
+    np.testing.assert_allclose(found["hidden"], expected["hidden"], rtol=1e-6, atol=1e-7)
     np.testing.assert_allclose(found["pair"][0], expected["pair"][0], rtol=1e-6)
     assert wrapped.__wrapped__ is function
 
