@@ -185,3 +185,17 @@ def test_nothing_is_written_where_a_file_is(capsys, tmp_path):
     assert code == 2
     assert "file" in err
     assert mine.read_text() == "keep"
+
+
+def test_a_shell_completes_commands_and_options():
+    """The script that a shell is given asks the command itself; what it answers is what Tab offers."""
+    shown = posterion("--show-completion", "bash", _TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION="1")
+    assert shown.returncode == 0, shown.stderr
+    assert "complete -o default -F" in shown.stdout and "_POSTERION_COMPLETE=complete_bash" in shown.stdout
+    asked = {"_POSTERION_COMPLETE": "complete_bash"}
+    commands = posterion(**asked, COMP_WORDS="posterion s", COMP_CWORD="1").stdout.split()
+    assert commands == ["suggest", "serve"]
+    options = posterion(**asked, COMP_WORDS="posterion fit --ta", COMP_CWORD="2").stdout.split()
+    assert {"--target", "--task"} <= set(options)
+    tasks = posterion(**asked, COMP_WORDS="posterion fit --task re", COMP_CWORD="3").stdout.split()
+    assert tasks == ["regression"]

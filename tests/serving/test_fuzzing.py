@@ -12,7 +12,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from posterion.serving import Limits, create_app
-from tests.serving.fakes import FakeClassifier, FakeRegressor
+from posterion.tabular.served import ServedTable
+from posterion.tabular.training import fit_table
+from tests.serving.fakes import FakeClassifier, FakeRegressor, training
 
 pytestmark = pytest.mark.slow
 many = settings(max_examples=1_000, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
@@ -35,7 +37,14 @@ TABLES = st.binary(max_size=80) | st.lists(TEXTS, max_size=4).map(
 )
 
 
-@pytest.fixture(scope="module", params=[FakeClassifier, FakeRegressor])
+def a_table():
+    """What `posterion fit` makes of a table with the same columns as the fakes have, and gaps."""
+    frame = training(120)
+    frame.loc[[3, 4], "ward"] = frame.loc[[5], "age"] = None
+    return ServedTable(fit_table(frame, "finding", held_out=0, random_seed=0)[0], "Biopsies")
+
+
+@pytest.fixture(scope="module", params=[FakeClassifier, FakeRegressor, a_table])
 def client(request):
     with TestClient(create_app(request.param(), limits=Limits(rows=100)), raise_server_exceptions=False) as found:
         yield found
@@ -53,7 +62,11 @@ def check(response):
 @given(body=BODIES)
 def test_any_json_is_answered_or_refused(client, body):
     headers = {"Content-Type": "application/json"}
-    check(client.post("/predict", content=json.dumps(body), headers=headers))
+    found = client.post("/predict", content=json.dumps(body), headers=headers)
+    check(found)
+    rows = body.get("rows") if isinstance(body, dict) and len(body) == 1 else None
+    if found.status_code == 422 and isinstance(rows, list) and rows and all(isinstance(row, dict) for row in rows):
+        assert all(error["row"] and error["column"] is not None for error in found.json()["errors"])
     row = body["rows"][0] if isinstance(body, dict) and isinstance(body.get("rows"), list) and body["rows"] else body
     check(client.post("/surface", content=json.dumps({"row": row, "first": "age", "second": "size"}), headers=headers))
     check(client.post("/nearest", content=json.dumps({"row": row}), headers=headers))

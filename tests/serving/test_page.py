@@ -7,6 +7,7 @@ import threading
 import time
 from urllib.parse import urlsplit
 
+import pandas as pd
 import pytest
 
 pytest.importorskip("fastapi", reason="the service needs the extra 'serve'")
@@ -14,7 +15,10 @@ playwright = pytest.importorskip("playwright.sync_api", reason="no Playwright is
 uvicorn = pytest.importorskip("uvicorn", reason="the service needs the extra 'serve'")
 
 from posterion.serving import create_app  # noqa: E402
+from posterion.tabular.served import ServedTable  # noqa: E402
+from posterion.tabular.training import fit_table  # noqa: E402
 from tests.serving.fakes import FakeClassifier, FakeRegressor, probability, training  # noqa: E402
+from tests.tabular.admissions import admissions  # noqa: E402
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 FLAGS = [
@@ -58,8 +62,18 @@ def browser():
 
 
 @pytest.fixture(scope="module")
-def services():
-    running = {"classification": Running(FakeClassifier()), "regression": Running(FakeRegressor())}
+def table_model():
+    """What `posterion fit` makes of a table with every kind of column."""
+    return fit_table(admissions(), "outcome", leave_out=["days"], random_seed=0)[0]
+
+
+@pytest.fixture(scope="module")
+def services(table_model):
+    running = {
+        "classification": Running(FakeClassifier()),
+        "regression": Running(FakeRegressor()),
+        "table": Running(ServedTable(table_model, "Admissions")),
+    }
     yield running
     for one in running.values():
         one.stop()
@@ -234,3 +248,93 @@ def test_every_control_has_a_name_and_headings_are_in_order(visit):
     assert levels[0] == 1 and all(b <= a + 1 for a, b in zip(levels, levels[1:], strict=False))
     assert page.evaluate("document.documentElement.lang") == "en"
     assert page.locator("#sentence").get_attribute("aria-live") == "polite"
+
+
+# ---- a model of a table, as `posterion serve` shows it
+def start_of(model):
+    return {
+        c.name: c.categories[0] if c.kind == "category" else False if c.kind == "boolean" else c.middle
+        for c in model.schema.columns
+    }
+
+
+def said_of(model, **changes):
+    """What the page should say of a row, by the model itself."""
+    row = start_of(model) | changes
+    if isinstance(row["admitted"], float):
+        row["admitted"] = pd.Timestamp("1970-01-01") + pd.to_timedelta(row["admitted"] * 365.25, "D")
+    p = model.predict(pd.DataFrame([row]))["probability_well"].iloc[0]
+    return f"well with probability {100 * p:.{0 if 0.1 < p < 0.9 else 1}f}\xa0%"
+
+
+def test_a_table_can_be_asked_by_slider_label_date_and_truth_value(visit, table_model):
+    page = visit("table")
+    said(page, said_of(table_model))
+    page.locator("input[type=range][aria-label='age, slider']").fill("72")
+    said(page, said_of(table_model, age=72.0))
+    page.get_by_label("ward").select_option("north")
+    page.get_by_label("smoker").check()
+    page.get_by_label("marker", exact=True).fill("3.4")
+    page.get_by_label("admitted", exact=True).fill("2022-03-31")
+    changed = {"age": 72.0, "ward": "north", "smoker": True, "marker": 3.4, "admitted": pd.Timestamp("2022-03-31")}
+    said(page, said_of(table_model, **changed))
+    page.get_by_label("marker", exact=True).fill("")  # not known
+    page.get_by_label("ward").select_option("(missing)")
+    said(page, said_of(table_model, **(changed | {"marker": None, "ward": None})))
+    slider = page.locator("input[type=range][aria-label='admitted, slider']")
+    slider.focus()
+    page.keyboard.press("End")
+    assert page.get_by_label("admitted", exact=True).input_value() == "2023-02-07"
+
+
+def test_a_table_says_what_is_wrong_and_what_is_strange(visit, table_model):
+    page = visit("table")
+    page.get_by_label("age", exact=True).fill("old")
+    assert page.locator(".field[data-name=age] .fault").inner_text().startswith("Type a number, usually 20 to 89")
+    page.get_by_label("age", exact=True).fill("300")
+    page.wait_for_selector("#notes li")
+    assert "far outside the training rows" in page.text_content("#notes")
+
+
+def test_a_table_of_ten_thousand_rows_comes_back_with_a_referral_list(visit, tmp_path):
+    page = visit("table")
+    file = tmp_path / "admissions.csv"
+    admissions(10_000, seed=4).to_csv(file, index=False)
+    page.locator("#file").set_input_files(file)
+    page.get_by_role("button", name="Predict").click()
+    page.wait_for_function(
+        "() => document.querySelector('#upload-status').textContent.includes('predicted')", timeout=60_000
+    )
+    assert page.text_content("#upload-status") == "10,000 rows predicted, 1,000 to refer."
+    with page.expect_download() as download:
+        page.get_by_text("Rows to refer").click()
+    referred = pd.read_csv(download.value.path())
+    assert len(referred) == 1_000 and set(referred["refer"]) == {"yes"}
+    with page.expect_download() as download:
+        page.get_by_text("All predictions").click()
+    everything = pd.read_csv(download.value.path())
+    doubt = everything["aleatoric"] + everything["epistemic"]
+    assert doubt[everything["refer"] == "yes"].min() >= doubt[everything["refer"] == "no"].max() - 1e-5
+
+
+def test_the_tabulator_goes_through_a_table_in_the_order_of_the_page(visit):
+    page = visit("table", viewport={"width": 390, "height": 844})
+    page.wait_for_selector("#near-table tbody tr")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    places = []
+    for _ in range(30):
+        page.keyboard.press("Tab")
+        found = page.evaluate(
+            "() => { const e = document.activeElement; return [e.id || e.getAttribute('aria-label') || e.tagName,"
+            " e.closest('.field')?.getBoundingClientRect().top + scrollY || 0]; }"
+        )
+        places.append(found)
+        if found[0] == "send":
+            break
+    names = [name for name, _ in places]
+    assert names[0] == "A" and "reset" in names and names[-1] == "send"
+    inside = [top for _, top in places if top]
+    assert len(inside) >= 5 and inside == sorted(inside)
+    small = page.evaluate("""[...document.querySelectorAll('button, select, input:not([type=file])')]
+      .filter((e) => e.offsetParent && e.getBoundingClientRect().height < 24).map((e) => e.outerHTML)""")
+    assert small == []  # large enough for a finger (WCAG 2.5.8: 24 px)

@@ -85,7 +85,7 @@ def test_new_labels_and_far_values_are_noted():
     new = FRAME.iloc[:2].assign(sex=["divers", "male"], age=[20, 900])
     notes = " ".join(check_rows(new, schema).notes)
     assert "labels that training did not: 'divers'" in notes
-    assert "'age' has 1 values far outside" in notes
+    assert "'age' has 1 value far outside" in notes
 
 
 @pytest.mark.parametrize(

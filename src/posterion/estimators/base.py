@@ -19,7 +19,7 @@ from sklearn.utils.validation import (
 
 from posterion.errors import DataError, OptionError
 from posterion.estimators import files
-from posterion.estimators.classes import Logits
+from posterion.estimators.classes import Logits, probability_intervals
 
 SMALLEST = 1e-300
 
@@ -128,10 +128,7 @@ class AbstractRegressor(RegressorMixin, AbstractEstimator):
         interval : ndarray of shape (n_samples, 2)
             Lower and upper ends.
         """
-        if not (isinstance(coverage, numbers.Real) and 0 < coverage < 1):
-            raise OptionError(f"coverage must be a number between 0 and 1, not {coverage!r}")
-        tail = (1 - float(coverage)) / 2
-        return self.predict_quantiles(X, quantiles=(tail, 1 - tail))
+        return self.predict_quantiles(X, quantiles=_tails(coverage))
 
     def predict_quantiles(self, X, *, quantiles=(0.05, 0.5, 0.95)):
         """Quantiles of new outcomes.
@@ -171,9 +168,26 @@ class AbstractRegressor(RegressorMixin, AbstractEstimator):
         score : float
             In nats.
         """
+        return float(np.average(self.log_scores(X, y), weights=sample_weight))
+
+    def log_scores(self, X, y):
+        """Log predictive density of each outcome, on its original scale.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows.
+        y : array-like of shape (n_samples,)
+            Their outcomes.
+
+        Returns
+        -------
+        scores : ndarray of shape (n_samples,)
+            In nats.
+        """
         predictive = self._predictive(X)
         x = np.empty((len(predictive.mean()), 0))
-        return float(np.average(predictive.log_density(self._targets(y, x)), weights=sample_weight))
+        return predictive.log_density(self._targets(y, x))
 
     def uncertainty(self, X):
         """Variance of new outcomes, split into what more data could and could not take away.
@@ -191,6 +205,35 @@ class AbstractRegressor(RegressorMixin, AbstractEstimator):
         predictive = self._predictive(X)
         aleatoric, epistemic = predictive.aleatoric_variance(), predictive.epistemic_variance()
         return {"total": aleatoric + epistemic, "aleatoric": aleatoric, "epistemic": epistemic}
+
+    def predict_summary(self, X, *, coverage=0.9):
+        """All that is usually asked of a prediction, for the price of one.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            New rows.
+        coverage : float, default=0.9
+            Probability with which new outcomes lie between the bounds.
+
+        Returns
+        -------
+        summary : dict of str to ndarray of shape (n_samples,)
+            ``mean`` and ``std`` as of ``predict``, ``low`` and ``high`` as of ``predict_interval``, and the variances
+            ``total``, ``aleatoric`` and ``epistemic`` as of ``uncertainty``.
+        """
+        low, high = _tails(coverage)
+        predictive = self._predictive(X)
+        aleatoric, epistemic = predictive.aleatoric_variance(), predictive.epistemic_variance()
+        return {
+            "mean": predictive.mean(),
+            "std": np.sqrt(aleatoric + epistemic),
+            "low": predictive.quantile(low),
+            "high": predictive.quantile(high),
+            "total": aleatoric + epistemic,
+            "aleatoric": aleatoric,
+            "epistemic": epistemic,
+        }
 
     def sample_y(self, X, n_samples=1, random_state=0):
         """Random outcomes of new rows.
@@ -277,13 +320,7 @@ class AbstractClassifier(ClassifierMixin, AbstractEstimator):
 
     def _expectations(self, X: Any) -> tuple[np.ndarray, np.ndarray]:
         """Predictive probabilities, and the expected entropy."""
-        weights, members = self._members(X)
-        probabilities, entropy = 0.0, 0.0
-        for weight, logits in zip(weights, members, strict=True):
-            p, h = logits.expectations()
-            probabilities, entropy = probabilities + weight * p, entropy + weight * h
-        probabilities = np.asarray(probabilities)
-        return probabilities / probabilities.sum(axis=1, keepdims=True), np.asarray(entropy)
+        return _expectations_of(*self._members(X))
 
     def predict_proba(self, X):
         """Probabilities of the classes, averaged over the posterior.
@@ -348,10 +385,27 @@ class AbstractClassifier(ClassifierMixin, AbstractEstimator):
         score : float
             In nats.
         """
+        return float(np.average(self.log_scores(X, y), weights=sample_weight))
+
+    def log_scores(self, X, y):
+        """Log predictive probability of each label.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows.
+        y : array-like of shape (n_samples,)
+            Their labels.
+
+        Returns
+        -------
+        scores : ndarray of shape (n_samples,)
+            In nats.
+        """
         log = self.predict_log_proba(X)
         y = column_or_1d(np.asarray(y))
         check_consistent_length(log, y)
-        return float(np.average(log[np.arange(len(y)), self._numbers_of(y)], weights=sample_weight))
+        return log[np.arange(len(y)), self._numbers_of(y)]
 
     def uncertainty(self, X):
         """Entropy of the predicted class, split into what more data could and could not take away.
@@ -367,10 +421,50 @@ class AbstractClassifier(ClassifierMixin, AbstractEstimator):
             Entropies in nats: ``total``, ``aleatoric`` (expected under the posterior) and ``epistemic``, their
             difference: the mutual information between the class and the function.
         """
-        probabilities, aleatoric = self._expectations(X)
-        total = -(probabilities * np.log(np.maximum(probabilities, SMALLEST))).sum(axis=1)
-        epistemic = np.maximum(total - aleatoric, 0)
-        return {"total": total, "aleatoric": total - epistemic, "epistemic": epistemic}
+        return _entropies(*self._expectations(X))
+
+    def predict_proba_interval(self, X, *, coverage=0.9):
+        """Central credible intervals of each class's probability: what it might be if the function were known.
+
+        They say how far more data could move a probability; the outcome of a row is one class all the same.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            New rows.
+        coverage : float, default=0.9
+            Posterior probability of each interval.
+
+        Returns
+        -------
+        interval : ndarray of shape (n_samples, n_classes, 2)
+            Lower and upper ends; classes as in ``classes_``.
+        """
+        return probability_intervals(*self._members(X), _tails(coverage))
+
+    def predict_summary(self, X, *, coverage=0.9):
+        """All that is usually asked of a prediction, for the price of one.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            New rows.
+        coverage : float, default=0.9
+            Posterior probability between the bounds of a class's probability.
+
+        Returns
+        -------
+        summary : dict of str to ndarray
+            ``probabilities``, ``low`` and ``high`` of shape (n_samples, n_classes), as of ``predict_proba`` and
+            ``predict_proba_interval``; ``total``, ``aleatoric`` and ``epistemic`` of shape (n_samples,), as of
+            ``uncertainty``.
+        """
+        tails = _tails(coverage)
+        weights, members = self._members(X)
+        probabilities, entropy = _expectations_of(weights, members)
+        interval = probability_intervals(weights, members, tails)
+        bounds = {"low": interval[..., 0], "high": interval[..., 1]}
+        return {"probabilities": probabilities} | bounds | _entropies(probabilities, entropy)
 
     def sample_y(self, X, n_samples=1, random_state=0):
         """Random labels of new rows.
@@ -393,6 +487,31 @@ class AbstractClassifier(ClassifierMixin, AbstractEstimator):
         uniform = _generator(random_state).random((len(cumulative), int(n_samples)))
         codes = (uniform[:, :, None] > cumulative[:, None, :]).sum(axis=2)
         return self.classes_[np.minimum(codes, len(self.classes_) - 1)]
+
+
+def _tails(coverage: Any) -> tuple[float, float]:
+    """The levels between which a central interval lies."""
+    if not (isinstance(coverage, numbers.Real) and 0 < float(coverage) < 1):
+        raise OptionError(f"coverage must be a number between 0 and 1, not {coverage!r}")
+    tail = (1 - float(coverage)) / 2
+    return tail, 1 - tail
+
+
+def _expectations_of(weights: np.ndarray, members: list[Logits]) -> tuple[np.ndarray, np.ndarray]:
+    """Probabilities and entropy, both expected over members and their functions."""
+    probabilities, entropy = 0.0, 0.0
+    for weight, logits in zip(weights, members, strict=True):
+        p, h = logits.expectations()
+        probabilities, entropy = probabilities + weight * p, entropy + weight * h
+    probabilities = np.asarray(probabilities)
+    return probabilities / probabilities.sum(axis=1, keepdims=True), np.asarray(entropy)
+
+
+def _entropies(probabilities: np.ndarray, expected: np.ndarray) -> dict[str, np.ndarray]:
+    """Total, aleatoric and epistemic, from the probabilities and the expected entropy."""
+    total = -(probabilities * np.log(np.maximum(probabilities, SMALLEST))).sum(axis=1)
+    epistemic = np.maximum(total - expected, 0)
+    return {"total": total, "aleatoric": total - epistemic, "epistemic": epistemic}
 
 
 def _generator(random_state: Any) -> np.random.Generator:

@@ -19,7 +19,11 @@ from scipy.stats import qmc
 
 NODES, DRAWS = 16, 32
 """Quadrature nodes for one logit; quasi-random draws for several."""
+INTERVAL_DRAWS = 128
+"""Draws of each member behind the quantiles of several classes' probabilities: tails need more of them than means."""
 BLOCK = 4096
+MOST_NUMBERS = 4_000_000
+"""Numbers that the draws of a block of rows may be."""
 
 
 @dataclass(frozen=True)
@@ -65,9 +69,64 @@ class Logits:
             entropies = special.entr(one) + special.entr(1 - one)
             expected = one @ weights
             return np.stack([1 - expected, expected], axis=1), entropies @ weights
-        draws = means[:, None, :] + _normals(means.shape[1]) @ roots.transpose(0, 2, 1)
+        draws = means[:, None, :] + _normals(means.shape[1], DRAWS) @ roots.transpose(0, 2, 1)
         p = special.softmax(draws, axis=2)
         return p.mean(axis=1), special.entr(p).sum(axis=2).mean(axis=1)
+
+
+def probability_intervals(
+    weights: Float[np.ndarray, " members"], members: list[Logits], levels: tuple[float, float]
+) -> Float[np.ndarray, "rows classes 2"]:
+    """Quantiles of each class's probability over members and their functions.
+
+    Of two classes they are exact, quantiles of a mixture of normal distributions through the logistic function; of
+    more they are those of fixed quasi-random draws.
+
+    Parameters
+    ----------
+    weights, members
+        As of `Logits`, one for each member.
+    levels
+        The lower and the upper one.
+    """
+    if members[0].means.shape[1] == 1:
+        low, high = special.expit(_mixture_quantiles(weights, members, levels))
+        return np.stack([np.stack([1 - high, 1 - low], axis=1), np.stack([low, high], axis=1)], axis=1)
+    rows, classes = members[0].means.shape
+    step = max(1, MOST_NUMBERS // (INTERVAL_DRAWS * len(members) * classes))
+    parts = [_drawn_quantiles(weights, members, levels, slice(at, at + step)) for at in range(0, max(rows, 1), step)]
+    return np.concatenate(parts)
+
+
+def _mixture_quantiles(weights: np.ndarray, members: list[Logits], levels: tuple[float, float]) -> np.ndarray:
+    """Of one logit, (levels, rows), by bisection between the members' own quantiles."""
+    means = np.stack([logits.means[:, 0] for logits in members])
+    scales = np.maximum(np.stack([logits.roots[:, 0, 0] for logits in members]), 1e-12)
+    wanted = np.asarray(levels)[:, None]
+    own = means + scales * special.ndtri(wanted)[:, None]
+    low, high = own.min(axis=1), own.max(axis=1)
+    for _ in range(40):
+        middle = 0.5 * (low + high)
+        below = np.einsum("m,lmr->lr", weights, special.ndtr((middle[:, None] - means) / scales)) < wanted
+        low, high = np.where(below, middle, low), np.where(below, high, middle)
+    return 0.5 * (low + high)
+
+
+def _drawn_quantiles(
+    weights: np.ndarray, members: list[Logits], levels: tuple[float, float], rows: slice
+) -> np.ndarray:
+    """Of several classes' probabilities, (rows, classes, levels), from draws that weigh as much as their member."""
+    draws = [
+        logits.means[rows, None, :]
+        + _normals(logits.means.shape[1], INTERVAL_DRAWS) @ logits.roots[rows].transpose(0, 2, 1)
+        for logits in members
+    ]
+    p = special.softmax(np.concatenate(draws, axis=1), axis=2)
+    order = np.argsort(p, axis=1)
+    below = np.cumsum(np.repeat(weights / INTERVAL_DRAWS, INTERVAL_DRAWS)[order], axis=1)
+    p = np.take_along_axis(p, order, axis=1)
+    at = [np.argmax(below >= level * below[:, -1:] * (1 - 1e-12), axis=1) for level in levels]
+    return np.stack([np.take_along_axis(p, one[:, None], axis=1)[:, 0] for one in at], axis=-1)
 
 
 @lru_cache
@@ -77,8 +136,8 @@ def _hermite() -> tuple[np.ndarray, np.ndarray]:
 
 
 @lru_cache
-def _normals(outputs: int) -> np.ndarray:
+def _normals(outputs: int, draws: int) -> np.ndarray:
     """Fixed quasi-random normals in pairs of both signs: the same rows always get the same probabilities."""
-    uniform = qmc.Sobol(outputs, rng=np.random.default_rng(0)).random(DRAWS // 2)
+    uniform = qmc.Sobol(outputs, rng=np.random.default_rng(0)).random(draws // 2)
     half = special.ndtri(np.clip(uniform, 1e-6, 1 - 1e-6))
     return np.concatenate([half, -half])

@@ -1,7 +1,7 @@
 """Fitted estimators as one file of named arrays and JSON: the format of saved posteriors, and no pickle.
 
 What was fitted is a nesting of a few known frozen dataclasses, tuples, dictionaries, numbers, strings and arrays.
-Arrays go into the file by number, the rest into its description.
+Arrays go into the file by number, lower triangles without their zeros; the rest goes into its description.
 """
 
 import dataclasses
@@ -15,7 +15,8 @@ from posterion.errors import PosteriorFileError
 from posterion.estimators import kinds
 from posterion.posterior import store
 
-FORMAT = 1
+FORMAT = 2
+"""2 keeps triangles without their zeros; files of format 1 are read as well."""
 
 
 def save(estimator: Any, path: str | os.PathLike) -> None:
@@ -57,9 +58,12 @@ def _pack(value: Any, arrays: dict[str, np.ndarray]) -> Any:
     if value is None or isinstance(value, bool | int | float | str | np.generic):
         return value
     if isinstance(value, np.ndarray) and value.dtype.kind in "fiub":
-        name = f"a{len(arrays)}"
+        name, order = f"a{len(arrays)}", "F" if value.flags.f_contiguous and value.ndim > 1 else "C"
+        if _is_triangle(value):
+            arrays[name] = value[np.tril_indices(len(value))]
+            return {"$": "triangle", "name": name, "order": order}
         arrays[name] = value
-        return {"$": "array", "name": name, "order": "F" if value.flags.f_contiguous and value.ndim > 1 else "C"}
+        return {"$": "array", "name": name, "order": order}
     if isinstance(value, np.ndarray):  # labels and names of columns
         dtype = "object" if value.dtype == object else value.dtype.str
         return {"$": "list", "dtype": dtype, "items": [_pack(item, arrays) for item in value.tolist()]}
@@ -73,6 +77,11 @@ def _pack(value: Any, arrays: dict[str, np.ndarray]) -> Any:
     raise PosteriorFileError(f"a {type(value).__name__} ({value!r}) cannot be saved; pickle the estimator instead")
 
 
+def _is_triangle(value: np.ndarray) -> bool:
+    """Whether it is a lower triangle, such as the Cholesky factors that most of a file is: half of it is zeros."""
+    return value.ndim == 2 and value.shape[0] == value.shape[1] > 2 and not np.any(np.triu(value, 1))
+
+
 def _unpack(value: Any, arrays: Mapping[str, np.ndarray]) -> Any:
     if not isinstance(value, dict):
         return value
@@ -81,6 +90,12 @@ def _unpack(value: Any, arrays: Mapping[str, np.ndarray]) -> Any:
         return {name: _unpack(item, arrays) for name, item in value.items()}
     if kind == "array":
         return np.array(arrays[value["name"]], order=value["order"])
+    if kind == "triangle":
+        part = arrays[value["name"]]
+        rows = int(np.sqrt(2 * part.size))  # of n (n + 1) / 2 entries
+        whole = np.zeros((rows, rows), part.dtype, order=value["order"])
+        whole[np.tril_indices(rows)] = part
+        return whole
     if kind == "list" and "dtype" in value:
         items = [_unpack(item, arrays) for item in value["items"]]
         return np.array(items, dtype=np.dtype(value["dtype"]))

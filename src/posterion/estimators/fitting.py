@@ -11,7 +11,6 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 from joblib import Parallel, delayed
 from sklearn.utils import check_random_state
-from threadpoolctl import threadpool_limits
 
 from posterion.errors import OptionError
 from posterion.estimators import ensemble, stochastic
@@ -22,6 +21,7 @@ from posterion.estimators.gauss_newton import GaussianPrior, Mode, find_mode
 from posterion.estimators.kronecker import KroneckerMode
 from posterion.estimators.likelihoods import Likelihood, StudentT
 from posterion.estimators.network import Network
+from posterion.estimators.threads import one_thread
 
 MOST_WEIGHTS, MOST_WORK = 600, 2e8
 """Full covariances are used up to so many weights, and multiplications for one Gauss-Newton matrix."""
@@ -162,7 +162,7 @@ class AbstractMLP(AbstractEstimator):
             )
             for k in range(count)
         )
-        with threadpool_limits(1):
+        with one_thread():
             fitted: Any = Parallel(n_jobs=self.n_jobs, prefer="threads")(jobs)
         modes, calibration = self._choose(fitted, targets, weights)
         if calibration is None:
@@ -281,7 +281,7 @@ class AbstractMLP(AbstractEstimator):
         """Means and covariances of each member's outputs for new rows."""
         x = self._table(X)
         inputs = self._state["columns"].inputs(x)
-        with threadpool_limits(1):
+        with one_thread():
             return [member.mode.predict(member.network, inputs) for member in self._state["members"]]
 
 

@@ -4,7 +4,6 @@ from typing import Any
 
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
-from threadpoolctl import threadpool_limits
 
 from posterion.errors import DataError
 from posterion.estimators.base import AbstractClassifier, AbstractEstimator, AbstractRegressor
@@ -15,6 +14,7 @@ from posterion.estimators.likelihoods import Bernoulli, Categorical, Likelihood,
 from posterion.estimators.linear import GridPosterior, LinearGaussian, LinearPosterior
 from posterion.estimators.network import Network
 from posterion.estimators.predictive import NumericPrediction
+from posterion.estimators.threads import one_thread
 
 
 class BayesianLinearRegression(AbstractRegressor):
@@ -141,7 +141,7 @@ class _AbstractGeneralised(AbstractEstimator):
     ) -> None:
         present = weights > 0
         x, targets, weights = x[present], targets[present], weights[present]
-        with threadpool_limits(1):
+        with one_thread():
             if reset:
                 columns = Columns.of(x, weights, codes=False, compress=False)
                 network = Network(columns.features, (), outputs)
@@ -177,7 +177,7 @@ class _AbstractGeneralised(AbstractEstimator):
     def _functions(self, X: Any) -> tuple[np.ndarray, list[Logits]]:
         x = self._table(X)
         posterior, inputs = self._state["posterior"], self._state["columns"].inputs(x)
-        with threadpool_limits(1):
+        with one_thread():
             members = [Logits(*mode.predict(self._state["network"], inputs)) for mode in posterior.modes]
         return posterior.weights, members
 

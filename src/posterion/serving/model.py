@@ -25,7 +25,7 @@ class Input:
     name
         As in the tables of the model's user.
     kind
-        What its cells hold; a date is served as a number, in years since 1970.
+        What its cells hold. The model gets a date as a number, in years since 1970; people write ``2020-03-31``.
     categories
         The labels of a category.
     low, high, middle

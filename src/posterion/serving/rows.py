@@ -1,8 +1,10 @@
 """From what people send to rows a model can take: JSON objects and CSV cells, with row and column of every fault."""
 
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import IO, Any
 
 import numpy as np
@@ -13,6 +15,8 @@ _MOST_FAULTS = 20
 _TRUTH = {"true": 1.0, "false": 0.0, "yes": 1.0, "no": 0.0, "1": 1.0, "0": 0.0, "1.0": 1.0, "0.0": 0.0}
 _MISSING = ("", "NA", "N/A", "NaN", "nan", "null", "None", "?")
 _LARGEST_LINE = 1 << 20
+_DATE = re.compile(r"(\d{4})-(\d{1,2})-(\d{1,2})(?:[ T](\d{1,2}):(\d{2})(?::(\d{2})(?:\.\d+)?)?)?Z?")
+_SECONDS_PER_YEAR = 365.25 * 86_400
 
 
 @dataclass(frozen=True)
@@ -112,6 +116,9 @@ def _cell(one: Input, value: Any, *, absent: bool, missing: bool) -> tuple[Any, 
         text = value.strip()
         if one.kind == "boolean" and text.lower() in _TRUTH:
             return _TRUTH[text.lower()], None
+        years = _years(text) if one.kind == "date" else None
+        if years is not None:
+            return years, None
         try:
             value = float(text)
         except ValueError:
@@ -130,7 +137,19 @@ def _cell(one: Input, value: Any, *, absent: bool, missing: bool) -> tuple[Any, 
 
 
 def _expected(one: Input) -> str:
-    return {"boolean": "true or false", "date": "a date in years since 1970"}.get(one.kind, "a finite number")
+    return {"boolean": "true or false", "date": "a date such as 2020-03-31"}.get(one.kind, "a finite number")
+
+
+def _years(text: str) -> float | None:
+    """Years from 1970 to a date that is written as one; None if there is no such day."""
+    found = _DATE.fullmatch(text)
+    if found is None:
+        return None
+    try:
+        day = datetime(*(int(part or 0) for part in found.groups()), tzinfo=UTC)
+    except ValueError:
+        return None
+    return day.timestamp() / _SECONDS_PER_YEAR
 
 
 def _written(value: Any) -> str:

@@ -37,6 +37,7 @@ class Service:
         training = model.training
         self._training = None if training is None or len(training) == 0 else training.iloc[:_MOST_TRAINING]
         self._numbers = [one for one in self.inputs if one.kind in ("number", "date")]
+        self._columns = {} if self._training is None else {o.name: _column(self._training, o) for o in self.inputs}
 
     def warm_up(self) -> float:
         """Ask for one row and a surface, so that their programs are there before the first visitor; seconds taken."""
@@ -122,7 +123,7 @@ class Service:
         }
         if self._training is not None:
             some = self._training.iloc[:400]
-            points = [_numbers_of(some, name) for name in (first, second)]
+            points = [self._columns[name][0][: len(some)] for name in (first, second)]
             found["points"] = [_listed(values) for values in points]
             found["outcomes"] = self._outcomes(some)
         return found
@@ -134,16 +135,12 @@ class Service:
         frame = frame_from_json(self.model, [row], most=1)
         total = np.zeros(len(self._training))
         for one in self.inputs:
-            value = frame[one.name].iloc[0]
+            value, (values, spread) = frame[one.name].to_numpy()[0], self._columns[one.name]
             if one.kind in ("number", "date"):
-                values = _numbers_of(self._training, one.name)
-                spread = np.nanstd(values)
-                gaps = (values - (value if value is not None else np.nan)) / (spread or 1.0)
+                gaps = (values - value) / spread
                 total += np.where(np.isnan(gaps), 1.0, gaps**2)
-            elif one.kind == "boolean":
-                total += _numbers_of(self._training, one.name) != value
             else:
-                total += self._training[one.name].astype(str).to_numpy() != str(value)
+                total += values != value
         order = np.argsort(total, kind="stable")[:_NEAREST]
         rows = self._training.iloc[order]
         return {
@@ -199,6 +196,16 @@ def _lines(one: Input, value: float) -> np.ndarray:
     ends = [end for end in (one.low, one.high, value) if math.isfinite(end)] or [0.0]
     low, high = min(ends), max(ends)
     return np.linspace(low, high if high > low else low + 1.0, GRID)
+
+
+def _column(frame: Any, one: Input) -> tuple[np.ndarray, float]:
+    """The training rows' cells of an input, ready to be compared, and the spread of its numbers."""
+    if one.kind == "category":
+        labels = [None if label is None or label != label else str(label) for label in frame[one.name].tolist()]
+        return np.array(labels, dtype=object), 1.0
+    values = _numbers_of(frame, one.name)
+    known = values[np.isfinite(values)]
+    return values, float(np.std(known)) or 1.0 if known.size else 1.0
 
 
 def _numbers_of(frame: Any, name: str) -> np.ndarray:

@@ -251,16 +251,12 @@ def check_rows(frame: "pd.DataFrame", schema: Schema, *, first_row: int = 1) -> 
     absent = [name for name in schema.names if name not in frame.columns]
     if absent:
         raise DataError(f"the rows lack the columns {absent}; the model takes {schema.names}")
-    columns, notes = {}, []
+    cells: dict[str, np.ndarray] = {}
     for column in schema.columns:
         values = frame[column.name]
         if column.kind == "category":
             text = values.where(values.isna(), values.astype(str).str.strip()).astype(object)
-            strange = sorted(set(text.dropna().unique()) - set(column.categories))
-            if strange:
-                shown = ", ".join(map(repr, strange[:3])) + (", ..." if len(strange) > 3 else "")
-                notes.append(f"column {column.name!r} has labels that training did not: {shown}")
-            columns[column.name] = text.where(text.notna(), None)
+            cells[column.name] = text.where(text.notna(), None).to_numpy()
             continue
         numbers = as_numbers(values, column.kind)
         wrong = np.flatnonzero((np.isnan(numbers) & values.notna().to_numpy()) | np.isinf(numbers))
@@ -270,13 +266,36 @@ def check_rows(frame: "pd.DataFrame", schema: Schema, *, first_row: int = 1) -> 
                 f"column {column.name!r}, row {first_row + int(wrong[0])}: found {cell}, expected a {column.kind}"
                 + (f" ({wrong.size} such cells)" if wrong.size > 1 else "")
             )
-        if column.kind != "boolean" and np.any(np.isfinite(numbers)):
+        cells[column.name] = numbers
+    # Each with its type: pandas would make text of objects, with NaN in place of None.
+    columns = {name: pd.Series(values, frame.index, dtype=values.dtype) for name, values in cells.items()}
+    return Checked(pd.DataFrame(columns, index=frame.index), notes_on(cells, schema))
+
+
+def notes_on(cells: Mapping[str, np.ndarray], schema: Schema) -> tuple[str, ...]:
+    """What is unlike the training rows in checked rows: labels never seen, numbers far outside.
+
+    Parameters
+    ----------
+    cells
+        One array for each column: numbers as float64, labels as text or None.
+    schema
+        What the model takes.
+    """
+    notes = []
+    for column in schema.columns:
+        values = cells[column.name]
+        if column.kind == "category":
+            strange = sorted({cell for cell in values.tolist() if isinstance(cell, str)} - set(column.categories))
+            if strange:
+                shown = ", ".join(map(repr, strange[:3])) + (", ..." if len(strange) > 3 else "")
+                notes.append(f"column {column.name!r} has labels that training did not: {shown}")
+        elif column.kind != "boolean":
             reach = column.high - column.low
-            far = (numbers < column.low - reach) | (numbers > column.high + reach)
-            if far.any():
+            far = int(np.count_nonzero((values < column.low - reach) | (values > column.high + reach)))
+            if far:
                 notes.append(
-                    f"column {column.name!r} has {int(far.sum())} values far outside the training rows' "
-                    f"{column.low:g} to {column.high:g}"
+                    f"column {column.name!r} has {far} {'value' if far == 1 else 'values'} far outside the training "
+                    f"rows' {column.low:g} to {column.high:g}"
                 )
-        columns[column.name] = numbers
-    return Checked(pd.DataFrame(columns, index=frame.index), tuple(notes))
+    return tuple(notes)

@@ -128,7 +128,7 @@ def load_model(folder: str | PathLike) -> TabularModel:
         schema = Schema.from_plain(_with_nan(description["schema"]))
         preparation = skops.load(folder / PREPARATION, trusted=_TRUSTED)
         sample = pd.read_parquet(folder / SAMPLE)
-        return TabularModel(
+        model = TabularModel(
             kind.load(folder / ESTIMATOR),
             preparation,
             schema,
@@ -139,6 +139,8 @@ def load_model(folder: str | PathLike) -> TabularModel:
             sample.astype(object).where(sample.notna(), None).astype(sample.dtypes.to_dict()),
             description["refer_from"],
         )
+        _ = model.numbers  # taken apart here, where what is wrong with the preparation is told as such
+        return model
     except PosteriorFileError:
         raise
     except (OSError, ValueError, KeyError, TypeError, AttributeError, zipfile.BadZipFile) as error:

@@ -1,6 +1,7 @@
 """`TabularModel`: an estimator with the meaning of its columns, so that tables go in and tables come out."""
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -8,7 +9,7 @@ import numpy as np
 from posterion import decisions
 from posterion.errors import DataError
 from posterion.tabular.columns import Checked, Schema, check_rows
-from posterion.tabular.preparation import to_numbers
+from posterion.tabular.preparation import Numbers
 from posterion.tabular.scoring import score_classes, score_numbers
 from posterion.tabular.targets import Task, read_target
 
@@ -17,10 +18,6 @@ if TYPE_CHECKING:
 
 COVERAGE = 0.9
 """Of the intervals that predictions of numbers come with."""
-
-
-_BOUND_DRAWS = 400
-"""Draws of the function behind the bounds of a probability."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +63,12 @@ class TabularModel:
 
     def features(self, checked: "pd.DataFrame") -> np.ndarray:
         """Checked rows as the estimator takes them."""
-        return to_numbers(self.preparation, checked)
+        return self.numbers({name: checked[name].to_numpy() for name in self.schema.names})
+
+    @cached_property
+    def numbers(self) -> Numbers:
+        """From checked rows, an array for each column, to what the estimator takes."""
+        return Numbers(self.preparation)
 
     def predict(self, frame: "pd.DataFrame", *, first_row: int = 1) -> "pd.DataFrame":
         """What is to be said of new rows.
@@ -92,21 +94,18 @@ class TabularModel:
         """`predict` for rows that `check` has already seen."""
         import pandas as pd
 
-        x = self.features(checked)
-        parts = self.estimator.uncertainty(x)
+        found = self.estimator.predict_summary(self.features(checked), coverage=COVERAGE)
         if self.task == "classification":
-            probabilities = self.estimator.predict_proba(x)
+            probabilities = found["probabilities"]
             columns: dict[str, Any] = {"prediction": np.asarray(self.classes, object)[probabilities.argmax(axis=1)]}
             columns |= {f"probability_{label}": probabilities[:, k] for k, label in enumerate(self.classes)}
             columns["doubt"] = 1 - probabilities.max(axis=1)
-            columns |= {name: parts[name] for name in ("total", "aleatoric", "epistemic")}
+            columns |= {name: found[name] for name in ("total", "aleatoric", "epistemic")}
             if self.refer_from is not None:
                 columns["refer"] = columns["doubt"] >= self.refer_from
         else:
-            mean, spread = self.estimator.predict(x, return_std=True)
-            interval = self.estimator.predict_interval(x, coverage=COVERAGE)
-            columns = {"prediction": mean, "lower": interval[:, 0], "upper": interval[:, 1], "std": spread}
-            columns |= {name: np.sqrt(parts[name]) for name in ("aleatoric", "epistemic")}
+            columns = {"prediction": found["mean"], "lower": found["low"], "upper": found["high"], "std": found["std"]}
+            columns |= {name: np.sqrt(found[name]) for name in ("aleatoric", "epistemic")}
         return pd.DataFrame(columns, index=checked.index)
 
     def outcomes(self, frame: "pd.DataFrame") -> tuple[np.ndarray, np.ndarray]:
@@ -136,42 +135,13 @@ class TabularModel:
         """Scores for features and outcomes as the estimator knows them."""
         if self.task == "classification":
             return score_classes(self.estimator.predict_proba(x), outcomes)
-        interval = self.estimator.predict_interval(x, coverage=COVERAGE)
-        inside = (interval[:, 0] <= outcomes) & (outcomes <= interval[:, 1])
-        return score_numbers(self.estimator.predict(x), outcomes, self.estimator.log_score(x, outcomes), inside)
-
-    def probability_bounds(self, x: np.ndarray, *, level: float = COVERAGE) -> tuple[np.ndarray, np.ndarray]:
-        """Credible bounds of each label's probability: what it could turn out to be if there were endless data.
-
-        Parameters
-        ----------
-        x
-            Features.
-        level
-            Posterior probability between the bounds.
-
-        Returns
-        -------
-        tuple
-            Lower and upper bounds, each of shape (rows, classes).
-        """
-        weights, members = self.estimator._members(x)
-        random = np.random.default_rng(0)  # the same rows always get the same bounds
-        draws = []
-        shares = random.multinomial(_BOUND_DRAWS, np.asarray(weights) / np.sum(weights))
-        for count, logits in zip(shares, members, strict=True):
-            outputs = logits.means.shape[1]
-            factor = np.linalg.cholesky(logits.covariances + 1e-12 * np.eye(outputs))
-            values = logits.means + np.einsum("nij,sj->sni", factor, random.standard_normal((count, outputs)))
-            draws.append(_as_probabilities(values))
-        low, high = np.quantile(np.concatenate(draws), ((1 - level) / 2, (1 + level) / 2), axis=0)
-        return low, high
+        found = self.estimator.predict_summary(x, coverage=COVERAGE)
+        inside = (found["low"] <= outcomes) & (outcomes <= found["high"])
+        return score_numbers(found["mean"], outcomes, self.estimator.log_score(x, outcomes), inside)
 
     def log_scores(self, x: np.ndarray, outcomes: np.ndarray) -> np.ndarray:
         """Log predictive density (or probability) of each row's outcome, in nats."""
-        if self.task == "classification":
-            return np.log(np.maximum(self.estimator.predict_proba(x)[np.arange(len(x)), outcomes], 1e-300))
-        return self.estimator._predictive(x).log_density(outcomes)
+        return self.estimator.log_scores(x, outcomes)
 
     def suggest(self, frame: "pd.DataFrame", count: int) -> "pd.DataFrame":
         """The rows of a pool whose outcome would teach the model most, best first.
@@ -203,13 +173,3 @@ def beside(frame: "pd.DataFrame", predicted: "pd.DataFrame") -> "pd.DataFrame":
 
     renamed = {name: f"{name}_predicted" for name in predicted.columns if name in frame.columns}
     return pd.concat([frame, predicted.rename(columns=renamed)], axis=1)
-
-
-def _as_probabilities(logits: np.ndarray) -> np.ndarray:
-    """Of all labels, from one logit of two labels or one of each."""
-    from scipy.special import expit, softmax
-
-    if logits.shape[-1] > 1:
-        return softmax(logits, axis=-1)
-    p = expit(logits)
-    return np.concatenate([1 - p, p], axis=-1)

@@ -5,6 +5,7 @@ Truth values: the more frequent one, likewise. Categories: a missing label is a 
 beyond the fifty most frequent share one, which also takes labels never seen. Scaling is the estimator's own business.
 """
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -75,4 +76,66 @@ def sources(preparation: Any, schema: Schema) -> list[str]:
     for name in names:
         plain = name.removeprefix("missingindicator_")
         found.append(plain if plain in inputs else next(one for one in inputs if plain.startswith(f"{one}_")))
+    return found
+
+
+class Numbers:
+    """A fitted preparation on arrays instead of tables: the same numbers, in the time that one row may take.
+
+    Parameters
+    ----------
+    preparation
+        What `make_preparation` made, fitted.
+    """
+
+    def __init__(self, preparation: Any) -> None:
+        parts = {name: (fitted, list(columns)) for name, fitted, columns in preparation.transformers_}
+        self._filled = [_Filled(*parts[name]) for name in ("numbers", "truth") if name in parts]
+        self._labelled = _labels_of(*parts["labels"]) if "labels" in parts else []
+
+    def __call__(self, cells: Mapping[str, np.ndarray]) -> Float[np.ndarray, "rows features"]:
+        """Checked rows, one array for each column, as the estimator takes them."""
+        parts = [step(cells) for step in (*self._filled, *self._labelled)]
+        return np.concatenate(parts, axis=1)
+
+
+class _Filled:
+    """Numbers with their gaps filled in, and for columns that had gaps in training where they are."""
+
+    def __init__(self, imputer: Any, columns: list[str]) -> None:
+        self._columns, self._values = columns, np.asarray(imputer.statistics_, np.float64)
+        self._marked = np.asarray(imputer.indicator_.features_, int)
+
+    def __call__(self, cells: Mapping[str, np.ndarray]) -> np.ndarray:
+        values = np.stack([np.asarray(cells[name], np.float64) for name in self._columns], axis=1)
+        missing = np.isnan(values)
+        return np.concatenate([np.where(missing, self._values, values), missing[:, self._marked]], axis=1)
+
+
+class _Labelled:
+    """Indicators of one column of labels, looked up in a table of what scikit-learn's encoder says of each."""
+
+    def __init__(self, column: str, labels: list[str], table: np.ndarray) -> None:
+        self._column, self._table = column, table
+        self._place = {label: k for k, label in enumerate(labels)}
+
+    def __call__(self, cells: Mapping[str, np.ndarray]) -> np.ndarray:
+        place, unknown = self._place, len(self._table) - 1
+        missing = place.get(MISSING_LABEL, unknown)
+        known = lambda cell: missing if cell is None or cell != cell else place.get(cell, unknown)
+        return self._table[[known(cell) for cell in cells[self._column].tolist()]]
+
+
+def _labels_of(pipeline: Any, columns: list[str]) -> list[_Labelled]:
+    """The encoder asked once for every label it knows, and for one it does not."""
+    encoder = pipeline[-1]
+    found, begin = [], 0
+    for k, column in enumerate(columns):
+        labels, rare = list(encoder.categories_[k]), encoder.infrequent_categories_[k]
+        width = len(labels) if rare is None else len(labels) - len(rare) + 1
+        asked = np.full((len(labels) + 1, len(columns)), MISSING_LABEL, dtype=object)
+        asked[:, k] = [*labels, "\0never seen"]
+        table = np.asarray(encoder.transform(asked), np.float64)[:, begin : begin + width]
+        found.append(_Labelled(column, labels, table))
+        begin += width
     return found

@@ -2,10 +2,8 @@
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from posterion.serving import Answer, Input
-from posterion.tabular.columns import as_numbers
+from posterion.tabular.columns import notes_on
 from posterion.tabular.model import COVERAGE, TabularModel
 
 if TYPE_CHECKING:
@@ -43,26 +41,10 @@ class ServedTable:
         return self._model.sample
 
     def predict(self, frame: "pd.DataFrame") -> Answer:
-        """Predict rows of the inputs; dates as numbers of years since 1970."""
-        checked = self._model.check(self._with_dates(frame))
-        x = self._model.features(checked.frame)
-        parts = self._model.estimator.uncertainty(x)
-        if self.task == "classification":
-            mean = self._model.estimator.predict_proba(x)
-            low, high = self._model.probability_bounds(x)
-        else:
-            mean = self._model.estimator.predict(x)
-            low, high = self._model.estimator.predict_interval(x, coverage=COVERAGE).T
-        return Answer(mean, low, high, np.asarray(parts["aleatoric"]), np.asarray(parts["epistemic"]), checked.notes)
-
-    def _with_dates(self, frame: "pd.DataFrame") -> "pd.DataFrame":
-        """Years since 1970 as the dates they are."""
-        import pandas as pd
-
-        dates = [c.name for c in self._model.schema.columns if c.kind == "date" and c.name in frame]
-        turned = {}
-        for name in dates:
-            if pd.api.types.is_numeric_dtype(frame[name].dtype):
-                years = as_numbers(frame[name], "number")
-                turned[name] = pd.Timestamp("1970-01-01", tz="UTC") + pd.to_timedelta(years * 365.25, unit="D")
-        return frame.assign(**turned) if turned else frame
+        """Predict rows of the inputs, which the service has checked: dates as numbers of years since 1970."""
+        schema = self._model.schema
+        cells = {name: frame[name].to_numpy() for name in schema.names}
+        found = self._model.estimator.predict_summary(self._model.numbers(cells), coverage=COVERAGE)
+        mean = found["probabilities" if self.task == "classification" else "mean"]
+        bounds = found["low"], found["high"]
+        return Answer(mean, *bounds, found["aleatoric"], found["epistemic"], notes_on(cells, schema))

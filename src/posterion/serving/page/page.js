@@ -14,6 +14,10 @@ const make = (tag, attributes = {}, ...children) => {
 const percent = (p) => (p > 0.995 && p < 1) || (p < 0.005 && p > 0) ? `${(100 * p).toFixed(2)}\u00a0%` : `${(100 * p).toFixed(p > 0.1 && p < 0.9 ? 0 : 1)}\u00a0%`;
 const number = (v) => v === null || v === undefined ? "" : typeof v !== "number" ? String(v) :
   Number.isInteger(v) && Math.abs(v) < 1e9 ? String(v) : Math.abs(v) >= 1e6 || (Math.abs(v) < 1e-4 && v !== 0) ? v.toExponential(2) : String(Number(v.toPrecision(4)));
+const MS_PER_YEAR = 365.25 * 864e5; // dates are numbers to the model, in years since 1970
+const dateOf = (years) => { const day = new Date(Math.round(years * MS_PER_YEAR)); return Number.isNaN(day.valueOf()) ? "" : day.toISOString().slice(0, 10); };
+const shownAs = (input, v) => input?.kind === "date" && typeof v === "number" ? dateOf(v) : number(v);
+const inputNamed = (name) => schema.inputs.find((one) => one.name === name);
 const colourOf = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
 let schema, row, last, faulty = new Set();
@@ -51,16 +55,17 @@ function fieldOf(input, index) {
     show = (value) => { control.checked = value === true || value === 1; };
     field.append(label, control);
   } else {
-    control = make("input", { id, type: "text", inputmode: "decimal" });
+    const dated = input.kind === "date";
+    control = make("input", dated ? { id, type: "date" } : { id, type: "text", inputmode: "decimal" });
     const slides = input.low !== null && input.high !== null && input.high > input.low;
     const slider = slides ? make("input", { type: "range", min: String(input.low), max: String(input.high),
       step: input.whole ? "1" : "any", "aria-label": `${input.name}, slider` }) : null;
     control.addEventListener("input", () => {
       const text = control.value.trim().replace(",", ".");
       if (text === "" && schema.takes_missing) { say(""); return change(input.name, null); }
-      const value = Number(text);
+      const value = dated ? Date.parse(text) / MS_PER_YEAR : Number(text);
       if (text === "" || !Number.isFinite(value)) {
-        say(`Type a number${slides ? `, usually ${number(input.low)} to ${number(input.high)}` : ""}.`);
+        say(`Type a ${dated ? "date" : "number"}${slides ? `, usually ${shownAs(input, input.low)} to ${shownAs(input, input.high)}` : ""}.`);
         return stale();
       }
       say("");
@@ -68,10 +73,10 @@ function fieldOf(input, index) {
       change(input.name, value);
     });
     if (slider) slider.addEventListener("input", () => {
-      const value = Number(Number(slider.value).toPrecision(5));
-      control.value = number(value); say(""); change(input.name, value);
+      const value = dated ? Number(slider.value) : Number(Number(slider.value).toPrecision(5));
+      control.value = shownAs(input, value); say(""); change(input.name, value);
     });
-    show = (value) => { control.value = number(value); if (slider && value !== null) slider.value = String(value); };
+    show = (value) => { control.value = shownAs(input, value); if (slider && value !== null) slider.value = String(value); };
     field.append(label, control);
     if (slider) field.append(slider);
   }
@@ -220,14 +225,17 @@ function draw() {
   context.strokeStyle = context.fillStyle = colourOf("--ink");
   context.lineWidth = 1;
   context.strokeRect(box.left, box.top, box.width, box.height);
-  const here = [px(Number(row[surface.names[0]])), py(Number(row[surface.names[1]]))];
-  context.lineWidth = 2; context.strokeStyle = "#fff"; cross(context, ...here, 11, 4); context.strokeStyle = "#000"; cross(context, ...here, 11, 2);
+  if (surface.names.every((name) => typeof row[name] === "number")) {
+    const here = [px(row[surface.names[0]]), py(row[surface.names[1]])];
+    context.strokeStyle = "#fff"; cross(context, ...here, 11, 4); context.strokeStyle = "#000"; cross(context, ...here, 11, 2);
+  }
+  const tick = (i, t) => number(inputNamed(surface.names[i]).kind === "date" ? 1970 + t : t);
   context.font = "12px system-ui, sans-serif";
   context.textAlign = "center"; context.textBaseline = "top";
-  for (const t of ticks(x0, x1, 5)) context.fillText(number(t), px(t), box.top + box.height + 4);
+  for (const t of ticks(x0, x1, 5)) context.fillText(tick(0, t), px(t), box.top + box.height + 4);
   context.fillText(surface.names[0], box.left + box.width / 2, box.top + box.height + 21);
   context.textAlign = "right"; context.textBaseline = "middle";
-  for (const t of ticks(y0, y1, 5)) context.fillText(number(t), box.left - 4, py(t));
+  for (const t of ticks(y0, y1, 5)) context.fillText(tick(1, t), box.left - 4, py(t));
   context.save();
   context.translate(9, box.top + box.height / 2); context.rotate(-Math.PI / 2);
   context.textAlign = "center"; context.fillText(surface.names[1], 0, 0);
@@ -240,7 +248,7 @@ function draw() {
   context.fillStyle = colourOf("--ink"); context.textAlign = "left";
   for (const t of ticks(low, high, 4)) context.fillText(labelled && what === "mean" ? `${Math.round(100 * t)} %` : number(t), right + 15, box.top + box.height * (1 - (t - low) / (high - low)));
   const of = what === "epistemic" ? `Ignorance (${schema.unit})` : labelled ? `Probability of ${schema.classes[k]}` : schema.target;
-  const at = `${surface.names[0]} ${number(row[surface.names[0]])}, ${surface.names[1]} ${number(row[surface.names[1]])}`;
+  const at = surface.names.map((name) => `${name} ${shownAs(inputNamed(name), row[name])}`).join(", ");
   canvas.setAttribute("aria-label", `${of} over ${surface.names[0]} and ${surface.names[1]}: from ${number(Math.min(...flat))} to ${number(Math.max(...flat))}. This row lies at ${at}.`);
   byId("surface-hint").textContent = `${of}; the other inputs as in the row, which the cross marks. ${surface.points ? (labelled && surface.outcomes ? `Marks are training rows: ${schema.classes.slice(0, 6).map((one, i) => `${"●▲■◆"[i] ?? "●"} ${one}`).join(", ")}. ` : "Marks are training rows. ") : ""}Click to move the row.`;
 }
@@ -271,8 +279,8 @@ function move(event) {
   const across = (event.clientX - place.left - box.left) / box.width, up = 1 - (event.clientY - place.top - box.top) / box.height;
   if (across < 0 || across > 1 || up < 0 || up > 1) return;
   [[0, x0 + across * (x1 - x0)], [1, y0 + up * (y1 - y0)]].forEach(([i, value]) => {
-    const name = surface.names[i], whole = schema.inputs.find((one) => one.name === name).whole;
-    row[name] = whole ? Math.round(value) : Number(value.toPrecision(4));
+    const name = surface.names[i], { whole, kind } = inputNamed(name);
+    row[name] = kind === "date" ? value : whole ? Math.round(value) : Number(value.toPrecision(4));
     fieldNamed(name).show(row[name]);
   });
   schedule();
@@ -284,7 +292,7 @@ async function showNearest(asked, signal) {
   const found = await ask("nearest", { row: asked }, signal);
   const shown = schema.inputs.slice(0, 8).map((one) => one.name);
   const head = make("tr", {}, ...["distance", ...(found.outcomes ? [schema.target] : []), ...shown].map((name) => make("th", { scope: "col" }, name)));
-  const lines = found.rows.map((one, i) => make("tr", {}, cell(Number(found.distance[i].toPrecision(3))), ...(found.outcomes ? [cell(found.outcomes[i])] : []), ...shown.map((name) => cell(one[name]))));
+  const lines = found.rows.map((one, i) => make("tr", {}, cell(Number(found.distance[i].toPrecision(3))), ...(found.outcomes ? [cell(found.outcomes[i])] : []), ...shown.map((name) => cell(one[name], inputNamed(name)))));
   byId("near-table").replaceChildren(make("thead", {}, head), make("tbody", {}, ...lines));
   let sentence = "";
   if (found.outcomes && schema.task === "classification") {
@@ -297,7 +305,7 @@ async function showNearest(asked, signal) {
   }
   byId("near-sentence").textContent = `${sentence} Distance in standard deviations of an input, on average.`.trim();
 }
-function cell(value) { return make("td", typeof value === "number" ? { class: "number" } : {}, number(value)); }
+function cell(value, input) { return make("td", typeof value === "number" ? { class: "number" } : {}, shownAs(input, value)); }
 
 // ---- many rows
 async function send(event) {
