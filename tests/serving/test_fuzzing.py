@@ -41,7 +41,7 @@ def a_table():
     """What `posterion fit` makes of a table with the same columns as the fakes have, and gaps."""
     frame = training(120)
     frame.loc[[3, 4], "ward"] = frame.loc[[5], "age"] = None
-    return ServedTable(fit_table(frame, "finding", held_out=0, random_seed=0)[0], "Biopsies")
+    return ServedTable(fit_table(frame, "finding", held_out=0.0, random_seed=0)[0], "Biopsies")
 
 
 @pytest.fixture(scope="module", params=[FakeClassifier, FakeRegressor, a_table])

@@ -56,7 +56,7 @@ def tables(draw):
 
 @pytest.fixture(scope="module")
 def model():
-    return fit_table(admissions(120), "outcome", leave_out=["days"], held_out=0, random_seed=0)[0]
+    return fit_table(admissions(120), "outcome", leave_out=["days"], held_out=0.0, random_seed=0)[0]
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,6 @@
 
 import csv
 import io
-import json
 
 import numpy as np
 import pandas as pd
@@ -124,7 +123,7 @@ def test_errors_say_nothing_of_the_server(model, tmp_path, caplog):
     with TestClient(create_app(served), raise_server_exceptions=False) as client:
         served.predict = lost
         found = ask(client, ROW)
-        table = admissions(5).to_csv(index=False).encode()
+        table = admissions(20).to_csv(index=False).encode()
         uploaded = client.post("/upload", content=table)
     for one in (found, uploaded):
         assert one.status_code == 500
@@ -159,7 +158,7 @@ def test_a_fault_in_an_uploaded_table_is_named(client):
 def test_the_nearest_row_is_the_row_itself(client, model):
     own = model.sample[model.schema.names].iloc[11]
     row = {name: None if value is None or value != value else value for name, value in own.items()}
-    found = client.post("/nearest", content=json.dumps({"row": row}, default=float)).json()
+    found = client.post("/nearest", json={"row": row}).json()
     assert found["distance"][0] == pytest.approx(0, abs=1e-9)
     assert found["outcomes"][0] == model.sample["outcome"].iloc[11]
 
@@ -171,7 +170,7 @@ def test_a_surface_over_a_date(client):
 
 
 def test_numbers_come_with_their_interval(tmp_path):
-    fitted, _ = fit_table(admissions(150), "days", leave_out=["outcome"], held_out=0, random_seed=0)
+    fitted, _ = fit_table(admissions(150), "days", leave_out=["outcome"], held_out=0.0, random_seed=0)
     with TestClient(create_app(ServedTable(fitted, "stay"))) as client:
         found = ask(client, ROW).json()["predictions"][0]
     own = fitted.predict(pd.DataFrame([ROW])).iloc[0]

@@ -180,7 +180,7 @@ def frames_from_csv(model: ServedModel, file: IO[bytes], *, rows: int, most: int
     file.seek(start)
     done, wanted = 0, [one.name for one in model.inputs]
     try:
-        parts = pandas.read_csv(
+        reader = pandas.read_csv(
             file,
             sep=chr(delimiter),
             dtype=str,
@@ -191,17 +191,18 @@ def frames_from_csv(model: ServedModel, file: IO[bytes], *, rows: int, most: int
             on_bad_lines="error",
             low_memory=True,
         )
-        for part in parts:
-            if done == 0:
-                absent = [name for name in wanted if name not in part.columns]
-                if absent:
-                    raise RefusedError([Fault(f"the table has no column {_short(n)}", None, n) for n in absent])
-            if part.empty:
-                continue
-            if done + len(part) > most:
-                raise RefusedError([Fault(f"the table has more than {most:,} rows")], 413)
-            yield _checked(model, part[wanted], done)
-            done += len(part)
+        with reader as parts:
+            for part in parts:
+                if done == 0:
+                    absent = [name for name in wanted if name not in part.columns]
+                    if absent:
+                        raise RefusedError([Fault(f"the table has no column {_short(n)}", None, n) for n in absent])
+                if part.empty:
+                    continue
+                if done + len(part) > most:
+                    raise RefusedError([Fault(f"the table has more than {most:,} rows")], 413)
+                yield _checked(model, part[wanted], done)
+                done += len(part)
     except UnicodeDecodeError as error:
         raise RefusedError([Fault("the table is not UTF-8 text; save it as CSV UTF-8")]) from error
     except (pandas.errors.ParserError, pandas.errors.EmptyDataError) as error:
