@@ -8,6 +8,8 @@ from sklearn.base import clone
 from posterion.errors import OptionError
 from posterion.estimators import BayesianLogisticRegression, BayesianMLPClassifier, files
 from posterion.estimators.classes import Logits, probability_intervals
+from posterion.estimators.predictive import NumericPrediction
+from posterion.estimators.roots import increasing_roots
 from tests.estimators.test_contract import CLASSIFIERS, REGRESSORS, counts, labels, name
 
 
@@ -45,6 +47,42 @@ def test_scores_of_rows_are_logarithms_of_their_probability(estimator):
     p = fitted.predict_proba(x)
     np.testing.assert_allclose(fitted.log_scores(x, y), np.log(np.where(y == "yes", p[:, 1], p[:, 0])))
     np.testing.assert_allclose(fitted.log_scores(x, y).mean(), fitted.log_score(x, y))
+
+
+def test_roots_are_found_wherever_they_are():
+    """Flat parts, steep ones, and brackets of no width; against the inverse, which is known."""
+    wanted = np.array([-30.0, -1e-9, 0.0, 0.3, 25.0, 7.0])
+    low, high = np.array([-40.0, -1.0, -1.0, 0.0, -900.0, 7.0]), np.array([40.0, 1.0, 1.0, 1.0, 900.0, 7.0])
+    steps = []
+
+    def cube(x):
+        steps.append(1)
+        return (x - wanted) ** 3 + 0.5 * (x - wanted), 3 * (x - wanted) ** 2 + 0.5
+
+    np.testing.assert_allclose(increasing_roots(cube, low, high), wanted, atol=1e-9)
+    assert len(steps) < 30
+    flat = lambda x: (np.tanh(50 * (x - 1.0)), 50 / np.cosh(np.minimum(50 * np.abs(x - 1.0), 300)) ** 2)
+    np.testing.assert_allclose(increasing_roots(flat, np.array([-1e3]), np.array([2e3])), 1.0, atol=1e-9)
+
+
+def test_quantiles_of_a_mixture_of_students_have_their_level():
+    rng = np.random.default_rng(2)
+    shape, freedoms = (3, 8), np.array([3.0, np.inf, 8.0])
+    found = NumericPrediction(
+        np.array([0.2, 0.5, 0.3]),
+        9 * rng.normal(size=shape),
+        rng.gamma(1.0, size=shape),
+        rng.gamma(1.0, size=shape),
+        freedoms,
+    )
+    for level in (1e-4, 0.05, 0.5, 0.999):
+        ends = found.quantile(level)
+        scales = np.sqrt(found.noise + found.function)
+        below = sum(
+            w * (stats.norm.cdf(z) if np.isinf(f) else stats.t.cdf(z, f))
+            for w, z, f in zip(found.weights, (ends - found.locations) / scales, freedoms, strict=True)
+        )
+        np.testing.assert_allclose(below, level, rtol=1e-4)  # a million degrees of freedom stand for infinitely many
 
 
 def test_intervals_of_two_classes_are_quantiles_of_the_mixture():

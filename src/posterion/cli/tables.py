@@ -170,7 +170,8 @@ def serve(
     from posterion.serving import serve
     from posterion.tabular.served import ServedTable
 
-    served = ServedTable(_open(model), model.name)
+    opened, name = _open(model), model.resolve().name
+    served = ServedTable(opened, opened.target if name == "model" else name)  # "model" is what nobody has chosen
     Listing(quiet=quiet).say(f"Serving {model} at http://{host}:{port} (Ctrl-C ends it)")
     serve(served, host=host, port=port, quiet=quiet)
 

@@ -426,7 +426,8 @@ class AbstractClassifier(ClassifierMixin, AbstractEstimator):
     def predict_proba_interval(self, X, *, coverage=0.9):
         """Central credible intervals of each class's probability: what it might be if the function were known.
 
-        They say how far more data could move a probability; the outcome of a row is one class all the same.
+        They say how far more data could move a probability; the outcome of a row is one class all the same. Where the
+        posterior is so skewed that its mean lies beyond a quantile, the interval reaches to the mean.
 
         Parameters
         ----------
@@ -440,7 +441,9 @@ class AbstractClassifier(ClassifierMixin, AbstractEstimator):
         interval : ndarray of shape (n_samples, n_classes, 2)
             Lower and upper ends; classes as in ``classes_``.
         """
-        return probability_intervals(*self._members(X), _tails(coverage))
+        tails = _tails(coverage)
+        weights, members = self._members(X)
+        return _around(_expectations_of(weights, members)[0], probability_intervals(weights, members, tails))
 
     def predict_summary(self, X, *, coverage=0.9):
         """All that is usually asked of a prediction, for the price of one.
@@ -462,7 +465,7 @@ class AbstractClassifier(ClassifierMixin, AbstractEstimator):
         tails = _tails(coverage)
         weights, members = self._members(X)
         probabilities, entropy = _expectations_of(weights, members)
-        interval = probability_intervals(weights, members, tails)
+        interval = _around(probabilities, probability_intervals(weights, members, tails))
         bounds = {"low": interval[..., 0], "high": interval[..., 1]}
         return {"probabilities": probabilities} | bounds | _entropies(probabilities, entropy)
 
@@ -505,6 +508,11 @@ def _expectations_of(weights: np.ndarray, members: list[Logits]) -> tuple[np.nda
         probabilities, entropy = probabilities + weight * p, entropy + weight * h
     probabilities = np.asarray(probabilities)
     return probabilities / probabilities.sum(axis=1, keepdims=True), np.asarray(entropy)
+
+
+def _around(probabilities: np.ndarray, intervals: np.ndarray) -> np.ndarray:
+    """Intervals that hold their probabilities."""
+    return np.stack([np.minimum(intervals[..., 0], probabilities), np.maximum(intervals[..., 1], probabilities)], -1)
 
 
 def _entropies(probabilities: np.ndarray, expected: np.ndarray) -> dict[str, np.ndarray]:

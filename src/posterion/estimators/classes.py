@@ -17,6 +17,8 @@ from jaxtyping import Float
 from scipy import special
 from scipy.stats import qmc
 
+from posterion.estimators.roots import increasing_roots
+
 NODES, DRAWS = 16, 32
 """Quadrature nodes for one logit; quasi-random draws for several."""
 INTERVAL_DRAWS = 128
@@ -99,17 +101,21 @@ def probability_intervals(
 
 
 def _mixture_quantiles(weights: np.ndarray, members: list[Logits], levels: tuple[float, float]) -> np.ndarray:
-    """Of one logit, (levels, rows), by bisection between the members' own quantiles."""
+    """Of one logit, (levels, rows), by Newton's steps between the members' own quantiles."""
     means = np.stack([logits.means[:, 0] for logits in members])
     scales = np.maximum(np.stack([logits.roots[:, 0, 0] for logits in members]), 1e-12)
-    wanted = np.asarray(levels)[:, None]
+    shares, wanted = (weights / weights.sum())[:, None], np.asarray(levels)[:, None]
+
+    def excess(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        z = (x[:, None] - means) / scales
+        return (shares * special.ndtr(z)).sum(axis=1) - wanted, (shares * _normal(z) / scales).sum(axis=1)
+
     own = means + scales * special.ndtri(wanted)[:, None]
-    low, high = own.min(axis=1), own.max(axis=1)
-    for _ in range(40):
-        middle = 0.5 * (low + high)
-        below = np.einsum("m,lmr->lr", weights, special.ndtr((middle[:, None] - means) / scales)) < wanted
-        low, high = np.where(below, middle, low), np.where(below, high, middle)
-    return 0.5 * (low + high)
+    return increasing_roots(excess, own.min(axis=1), own.max(axis=1))
+
+
+def _normal(z: np.ndarray) -> np.ndarray:
+    return np.exp(-0.5 * z**2) / np.sqrt(2 * np.pi)
 
 
 def _drawn_quantiles(

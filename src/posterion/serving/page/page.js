@@ -11,12 +11,13 @@ const make = (tag, attributes = {}, ...children) => {
   element.append(...children);
   return element;
 };
-const percent = (p) => (p > 0.995 && p < 1) || (p < 0.005 && p > 0) ? `${(100 * p).toFixed(2)}\u00a0%` : `${(100 * p).toFixed(p > 0.1 && p < 0.9 ? 0 : 1)}\u00a0%`;
+const percent = (p) => p > 0 && p < 5e-5 ? "<\u00a00.01\u00a0%" : p < 1 && p > 1 - 5e-5 ? ">\u00a099.99\u00a0%" : (p > 0.995 && p < 1) || (p < 0.005 && p > 0) ? `${(100 * p).toFixed(2)}\u00a0%` : `${(100 * p).toFixed(p > 0.1 && p < 0.9 ? 0 : 1)}\u00a0%`;
 const number = (v) => v === null || v === undefined ? "" : typeof v !== "number" ? String(v) :
   Number.isInteger(v) && Math.abs(v) < 1e9 ? String(v) : Math.abs(v) >= 1e6 || (Math.abs(v) < 1e-4 && v !== 0) ? v.toExponential(2) : String(Number(v.toPrecision(4)));
 const MS_PER_YEAR = 365.25 * 864e5; // dates are numbers to the model, in years since 1970
 const dateOf = (years) => { const day = new Date(Math.round(years * MS_PER_YEAR)); return Number.isNaN(day.valueOf()) ? "" : day.toISOString().slice(0, 10); };
-const shownAs = (input, v) => input?.kind === "date" && typeof v === "number" ? dateOf(v) : number(v);
+const shownAs = (input, v) => input && (v === null || v === undefined) ? "(missing)" : input?.kind === "date" && typeof v === "number" ? dateOf(v) :
+  input?.kind === "boolean" ? (Number(v) ? "yes" : "no") : number(v);
 const inputNamed = (name) => schema.inputs.find((one) => one.name === name);
 const colourOf = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
@@ -76,7 +77,7 @@ function fieldOf(input, index) {
       const value = dated ? Number(slider.value) : Number(Number(slider.value).toPrecision(5));
       control.value = shownAs(input, value); say(""); change(input.name, value);
     });
-    show = (value) => { control.value = shownAs(input, value); if (slider && value !== null) slider.value = String(value); };
+    show = (value) => { control.value = value === null ? "" : shownAs(input, value); if (slider && value !== null) slider.value = String(value); };
     field.append(label, control);
     if (slider) field.append(slider);
   }
@@ -92,7 +93,7 @@ function showRow() { for (const field of fields()) field.show(row[field.dataset.
 
 // ---- the answer
 let timer, controller;
-function stale() { byId("sentence").classList.add("stale"); }
+function stale() { for (const id of ["sentence", "bars"]) byId(id).classList.add("stale"); }
 function schedule() { clearTimeout(timer); timer = setTimeout(update, 60); }
 async function update() {
   stale();
@@ -118,10 +119,10 @@ const focusClass = () => schema.classes[schema.classes.length === 2 ? 1 : schema
 
 function showAnswer(answer, notes) {
   const sentence = byId("sentence");
-  sentence.classList.remove("stale");
   const bars = byId("bars");
+  for (const one of [sentence, bars]) one.classList.remove("stale");
   if (schema.task === "classification") {
-    const name = focusClass();
+    const name = answer.label;
     sentence.replaceChildren(`${schema.target}: `, make("strong", {}, name), ` with probability `,
       make("strong", {}, percent(answer.probabilities[name])),
       ` (90\u00a0% interval ${percent(answer.low[name])} to ${percent(answer.high[name])})`);
@@ -129,9 +130,9 @@ function showAnswer(answer, notes) {
       [...schema.classes].sort((a, b) => answer.probabilities[b] - answer.probabilities[a]).slice(0, 6);
     bars.replaceChildren(...order.map((one) => bar(one, answer.probabilities[one], answer.low[one], answer.high[one])));
     const most = Math.log(schema.classes.length);
-    showParts(answer.aleatoric / most, answer.epistemic / most,
-      `${answer.aleatoric.toFixed(3)} of at most ${most.toFixed(2)} nats: the outcome itself is uncertain`,
-      `${answer.epistemic.toFixed(3)} nats: the model has seen too little like this`);
+    const [noise, ignorance] = [answer.aleatoric / most, answer.epistemic / most];
+    showParts(noise, ignorance, `${percent(noise)} of the greatest possible doubt (${answer.aleatoric.toFixed(3)} nats)`,
+      `${percent(ignorance)} (${answer.epistemic.toFixed(3)} nats)`);
   } else {
     sentence.replaceChildren(`${schema.target}: `, make("strong", {}, number(answer.mean)),
       ` (90\u00a0% interval ${number(answer.low)} to ${number(answer.high)})`);
@@ -143,8 +144,8 @@ function showAnswer(answer, notes) {
     bars.replaceChildren(track, make("div", { class: "ends" }, make("span", {}, number(left)), make("span", {}, number(left + wide))));
     const total = answer.aleatoric + answer.epistemic || 1;
     showParts(answer.aleatoric / total, answer.epistemic / total,
-      `${percent(answer.aleatoric / total)} of the variance, ± ${number(Math.sqrt(answer.aleatoric))}: the outcome itself is uncertain`,
-      `${percent(answer.epistemic / total)}, ± ${number(Math.sqrt(answer.epistemic))}: the model has seen too little like this`);
+      `${percent(answer.aleatoric / total)} of the variance (± ${number(Math.sqrt(answer.aleatoric))})`,
+      `${percent(answer.epistemic / total)} (± ${number(Math.sqrt(answer.epistemic))})`);
   }
   byId("notes").replaceChildren(...notes.map((note) => make("li", {}, note)));
   byId("notes").hidden = !notes.length;
@@ -159,8 +160,10 @@ function bar(name, value, low, high) {
 function showParts(noise, ignorance, noiseText, ignoranceText) {
   const [a, b, c] = byId("parts").children;
   a.style.width = `${100 * noise}%`; b.style.width = `${100 * ignorance}%`; c.style.flex = "1";
-  byId("meaning").replaceChildren(make("dt", {}, "Noise"), make("dd", {}, noiseText),
-    make("dt", { class: "ignorance" }, "Ignorance"), make("dd", {}, ignoranceText));
+  byId("meaning").replaceChildren(make("dt", {}, "Noise"),
+    make("dd", {}, noiseText, make("span", { class: "why" }, ": what would stay open however much data there were")),
+    make("dt", { class: "ignorance" }, "Ignorance"),
+    make("dd", {}, ignoranceText, make("span", { class: "why" }, ": what more data like this could still settle")));
 }
 
 // ---- the surface
