@@ -13,7 +13,7 @@ from joblib import Parallel, delayed
 from sklearn.utils import check_random_state
 
 from posterion.errors import OptionError
-from posterion.estimators import ensemble, stochastic
+from posterion.estimators import ensemble
 from posterion.estimators.base import AbstractEstimator
 from posterion.estimators.columns import Columns
 from posterion.estimators.ensemble import Calibration, HeldOut, Member
@@ -227,6 +227,8 @@ class AbstractMLP(AbstractEstimator):
         return _Fitted(found.best, found.last, found.steps, look(found.best), held_last)
 
     def _large_member(self, network, likelihood, start, shared, hold, rng, continued):
+        from posterion.estimators import stochastic
+
         network_padded, inputs, targets, weights, count = shared
         hold = np.zeros(len(targets), bool) if hold is None else np.append(hold, np.zeros(len(targets) - count, bool))
         learn = np.flatnonzero(~hold[:count])
@@ -270,6 +272,8 @@ class AbstractMLP(AbstractEstimator):
 
     def _shared(self, inputs: np.ndarray, targets: np.ndarray, weights: np.ndarray) -> tuple:
         """Data for compiled programs: float32, padded to a grid of sizes, so that near shapes share a program."""
+        from posterion.estimators import stochastic  # JAX takes a second to load, and small networks do without it
+
         rows, features = stochastic.padded(len(inputs)), stochastic.padded(inputs.shape[1])
         wide = np.zeros((rows, features), np.float32)
         wide[: len(inputs), : inputs.shape[1]] = inputs

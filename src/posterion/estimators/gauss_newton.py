@@ -83,7 +83,7 @@ class Mode:
         for block in blocks_of(len(inputs), network):
             f, jacobian = network.jacobian(self.weights, inputs[block])
             flat = jacobian.reshape(-1, network.size).T
-            half = linalg.solve_triangular(self.cholesky, flat, lower=True, check_finite=False)
+            half, _ = lapack.dtrtrs(self.cholesky, flat, lower=1, overwrite_b=1)
             half = half.reshape(network.size, len(f), network.outputs)
             means.append(f)
             covariances.append(np.einsum("pnc,pnd->ncd", half, half))

@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import IO, Any
 
 import numpy as np
@@ -86,8 +87,16 @@ def frame_from_json(model: ServedModel, rows: Sequence[Mapping[str, Any]], *, mo
     if faults:
         raise RefusedError(sorted(faults, key=lambda fault: fault.row or 0))
     if all(one.kind != "category" for one in model.inputs):  # one block of numbers is made faster than thirty columns
-        return pandas.DataFrame(np.stack(list(columns.values()), axis=1), columns=list(columns))
+        return pandas.DataFrame(np.stack(list(columns.values()), axis=1), columns=_index(tuple(columns)))
     return _frame(columns)
+
+
+@lru_cache(maxsize=64)
+def _index(names: tuple[str, ...]) -> Any:
+    """Made once: for one row it takes longer than the rest of the table."""
+    import pandas
+
+    return pandas.Index(list(names))
 
 
 def _frame(columns: Mapping[str, np.ndarray]) -> Any:

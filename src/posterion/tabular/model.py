@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from posterion import decisions
 from posterion.errors import DataError
 from posterion.tabular.columns import Checked, Schema, check_rows
 from posterion.tabular.preparation import Numbers
@@ -164,6 +163,8 @@ class TabularModel:
 
     def drift(self, frame: "pd.DataFrame") -> Any:
         """How far new rows are from the training rows; see `posterion.decisions.drift`."""
+        from posterion import decisions
+
         return decisions.drift(self.sample[self.schema.names], self.check(frame).frame)
 
 

@@ -4,7 +4,6 @@ from typing import Any
 
 import numpy as np
 
-from posterion import decisions
 from posterion.tabular.targets import Task
 
 _LEAST_SPREAD = 1e-12
@@ -20,6 +19,8 @@ def score_classes(probabilities: np.ndarray, codes: np.ndarray) -> dict[str, flo
     codes
         Number of each row's class.
     """
+    from posterion import decisions
+
     p = probabilities[:, 1] if probabilities.shape[1] == 2 else probabilities
     return {
         "accuracy": float(np.mean(probabilities.argmax(axis=1) == codes)),
