@@ -173,6 +173,21 @@ def test_large_arrays_are_compared_batch_by_batch(monkeypatch):
     assert np.isfinite(found.diagnose().khat)  # the rows are in memory: every draw meets all of them
 
 
+def test_wide_rows_are_many_at_fewer_rows(monkeypatch):
+    """Images, say: what stands for all rows is bounded by its numbers, so that activations fit into memory."""
+    monkeypatch.setattr(engine.rows, "_SAMPLE_NUMBERS", 2000 * (X.shape[1] + 1))
+    streams = []
+    whole = engine.rows.RowStreams.__init__
+    monkeypatch.setattr(
+        engine.rows.RowStreams, "__init__", lambda self, *rest: (whole(self, *rest), streams.append(self))[0]
+    )
+    found = posterion.fit(model(ROWS), batch_size=1025, n=1500, random_seed=0, progress=False)
+    assert streams[0].by_batches
+    assert streams[0].num_sampled == 2000
+    assert streams[0].comparison_batches(1024).batch_size <= 2000
+    agrees(found)
+
+
 # ---- what does not fit
 @pytest.mark.parametrize(
     ("make", "options", "error", "says"),

@@ -33,6 +33,10 @@ _EVALUATION_ROWS = 1 << 22
 """Rows times draws that one evaluation of the ELBO may touch, above the least number of draws."""
 _LEAST_EVALUATION_ROWS = 1 << 20
 """And what it does touch at least, where every draw meets rows of its own: as many as the first round's steps see."""
+_SAMPLE_NUMBERS = SAMPLE_ROWS << 6
+"""Numbers in the rows that stand for all: 65,536 rows of up to 64 columns, 5,000 small images. Wide rows are the inputs
+of large networks, whose activations for all rows at once would not fit into memory."""
+_FEWEST_SAMPLED = 1024
 _MOST_TIMES = 16
 """How often one row is looked at for that."""
 _LEAST_DRAWS = 64
@@ -60,7 +64,8 @@ class RowStreams:
         self._target, self._given, self._seed, self._team = given.target, given, seed, team
         self._axes = dict(given.plan.axes) if given.plan else {}
         self.num_rows = given.plan.num_rows if given.plan else 1
-        self.by_batches = given.source is not None or self.num_rows > SAMPLE_ROWS
+        self._sampled = self._rows_that_stand_for_all()
+        self.by_batches = given.source is not None or self.num_rows > self._sampled
         """Whether every draw of a comparison meets a batch of its own."""
         self._kept: AbstractWindows | None = None
         self._everything: Batch | None = None
@@ -86,13 +91,19 @@ class RowStreams:
         row_axes = {name: slot.row_axis for name, slot in self._target.slots.items()}
         return place(pack(self._target.as_arrays(values)), row_axes, self._team, spread=spread)
 
+    def _rows_that_stand_for_all(self) -> int:
+        rows = {name: (self._given.values[name], axis) for name, axis in self._axes.items()}
+        width = sum(array.size / max(1, array.shape[axis]) for array, axis in rows.values())
+        return min(SAMPLE_ROWS, max(_FEWEST_SAMPLED, int(_SAMPLE_NUMBERS / max(1, width))))
+
     def _draw_sample(self) -> Batch:
         values = dict(self._given.values)
-        if self._given.source is None:
-            chosen = np.sort(np.random.default_rng(self._seed).choice(self.num_rows, SAMPLE_ROWS, replace=False))
-            values |= {name: np.take(values[name], chosen, axis=axis) for name, axis in self._axes.items()}
         first = next(iter(self._axes))
         count = values[first].shape[self._axes[first]]
+        if count > self._sampled:
+            chosen = np.sort(np.random.default_rng(self._seed).choice(count, self._sampled, replace=False))
+            values |= {name: np.take(values[name], chosen, axis=axis) for name, axis in self._axes.items()}
+            count = self._sampled
         real = place({"real": jax.device_put(np.ones(count, bool))}, {}, self._team, spread=False)["real"]
         return Batch(self._on_devices(values, spread=True), real)
 
@@ -137,12 +148,12 @@ class RowStreams:
     # ---- evaluations
     def num_draws(self, wanted: int) -> int:
         """As many draws as wanted for all rows, or fewer (a power of two) where rows are many."""
-        most = max(_LEAST_DRAWS, _EVALUATION_ROWS / self.num_rows)
+        most = max(_LEAST_DRAWS, _EVALUATION_ROWS * self._sampled / SAMPLE_ROWS / self.num_rows)
         return int(max(_LEAST_DRAWS, min(wanted, 2 ** int(np.log2(most)))))
 
     def comparison_batches(self, num_draws: int) -> StreamedRows:
         """Batches for ``num_draws`` draws, together all rows or as many as an evaluation may touch."""
-        least = min(_LEAST_EVALUATION_ROWS, _MOST_TIMES * self.num_rows)
+        least = min(_LEAST_EVALUATION_ROWS * self._sampled // SAMPLE_ROWS, _MOST_TIMES * self.num_rows)
         return self._batches(int(np.clip(self.num_rows, least, _EVALUATION_ROWS)) // num_draws)
 
     def final_batches(self, num_draws: int) -> StreamedRows:

@@ -10,6 +10,7 @@ from math import prod
 
 from jax import lax
 
+from posterion.compilation.minor_axis.convolutions import convolution
 from posterion.compilation.minor_axis.jaxprs import Equation, Operand, evaluate
 from posterion.compilation.minor_axis.values import (
     Order,
@@ -260,6 +261,7 @@ RULES: dict[str, Rule] = {
     **dict.fromkeys(CUMULATIVE, cumulative),
     "broadcast_in_dim": broadcast_in_dim,
     "concatenate": concatenate,
+    "conv_general_dilated": convolution,
     "dynamic_slice": dynamic_slice,
     "gather": gather,
     "iota": iota,
