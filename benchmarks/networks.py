@@ -1,7 +1,8 @@
 """Posteriors of networks: held-out log score by width, and agreement with NUTS where NUTS can be had.
 
 Accuracy only; nothing here is timed to the second, so it may run on a busy machine. Every posterior sees the same
-splits, the same network and, but for the MAP ensemble, the same prior: scales learned per layer.
+splits, the same network and the same prior, scales learned per layer; but for SWAG and the MAP ensemble, which have no
+use for a joint mode with those scales and take the fan-in prior.
 
     python benchmarks/networks.py --quick          # two splits, short chains: tests the script
     python benchmarks/networks.py                  # all of it
@@ -109,9 +110,9 @@ def network(case: Case, data: Split, prior: object = None) -> object:
 
 
 # ---- posteriors: each gives a prediction of the test rows
-def fitted(method: object, **options: object) -> Callable:
+def fitted(method: object, prior: object = None, **options: object) -> Callable:
     def run(case: Case, data: Split, seed: int, quick: bool):
-        approx = po.fit(network(case, data), method, random_seed=seed, progress=False, **options)
+        approx = po.fit(network(case, data, prior), method, random_seed=seed, progress=False, **options)
         return approx.predict({"x": data.x_test}, draws=500)
 
     return run
@@ -164,6 +165,7 @@ POSTERIORS: dict[str, Callable] = {
     "IVON": fitted("ivon"),
     "linearised Laplace": fitted("linearised_laplace"),
     "last layer": fitted(po.LinearisedLaplace(weights="last")),
+    "SWAG": fitted("swag", "fan_in", batch_size=32, n=10_000),
     "MAP ensemble (8)": map_ensemble,
 }
 

@@ -25,7 +25,7 @@ from posterion.distributed import team as team_of
 from posterion.errors import OptionError, UnsupportedModelError
 from posterion.families import AbstractFamily
 from posterion.frontends import target_of
-from posterion.methods import AbstractDirectMethod, AbstractMethod, Auto
+from posterion.methods import AbstractDirectMethod, AbstractLoopMethod, AbstractMethod, Auto
 from posterion.methods.names import method_of
 from posterion.optim.convergence import Averaging, StopRule
 from posterion.optim.journey import Journey
@@ -316,7 +316,9 @@ def _batch_size(method: AbstractMethod, target: AbstractTarget, batch_size: int 
             raise OptionError(f"{type(method).__name__} needs all rows at once: leave batch_size out, or use 'advi'")
         return None
     if batch_size is None and isinstance(target, AbstractRowTarget):
-        return target.batch_size
+        batch_size = target.batch_size
+    if batch_size is None and isinstance(method, AbstractLoopMethod) and method.needs_batches:
+        raise OptionError(f"{method.needs_batches}: give batch_size, e.g. batch_size=128")
     return batch_size
 
 

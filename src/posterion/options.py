@@ -9,7 +9,7 @@ import numpy as np
 from posterion.engine.controls import Controls, Known
 from posterion.errors import OptionError
 from posterion.families import Mixture
-from posterion.methods import AbstractDirectMethod, AbstractMethod
+from posterion.methods import SWAG, AbstractDirectMethod, AbstractMethod
 from posterion.optim.convergence import Averaging, Rounds
 from posterion.optim.optimisers import Direction, resolve
 from posterion.posterior.posterior import Posterior
@@ -65,6 +65,11 @@ MEANINGLESS: tuple[Combination, ...] = (
         lambda method, given: (
             isinstance(given.get("stop"), Averaging) and not isinstance(given.get("obj_optimizer", ""), str | Direction)
         ),
+    ),
+    Combination(
+        "stop=Averaging() with SWAG",
+        "SWAG averages its iterates itself: give n, or leave stop out",
+        lambda method, given: isinstance(method, SWAG) and isinstance(given.get("stop"), Averaging),
     ),
     Combination(
         "restarts= below the components of a Mixture",

@@ -12,12 +12,14 @@ from posterion.methods.linearised import LinearisedLaplace
 from posterion.methods.maximum import MAP
 from posterion.methods.pathfinder import Pathfinder
 from posterion.methods.svgd import SVGD
+from posterion.methods.swag import SWAG
 
 __all__ = [
     "ADVI",
     "IVON",
     "MAP",
     "SVGD",
+    "SWAG",
     "AbstractDirectMethod",
     "AbstractLoopMethod",
     "AbstractMethod",

@@ -50,6 +50,11 @@ class AbstractLoopMethod(AbstractMethod):
         """Whether its steps suit entries of unit scale only, so that a fixed number of them starts whitened as well."""
         return False
 
+    @property
+    def needs_batches(self) -> str:
+        """Why it means nothing without mini-batches; empty if it does."""
+        return ""
+
     def largest_step(self, layout: Layout) -> float:
         """The peak of the loop's schedule of step sizes, in whitened units."""
         return self.approximation.largest_step(layout)

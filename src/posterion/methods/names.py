@@ -16,6 +16,7 @@ from posterion.methods.linearised import LinearisedLaplace
 from posterion.methods.maximum import MAP
 from posterion.methods.pathfinder import Pathfinder
 from posterion.methods.svgd import SVGD
+from posterion.methods.swag import SWAG
 
 METHODS: dict[str, Callable[[], AbstractMethod]] = {
     "advi": ADVI,
@@ -31,6 +32,7 @@ METHODS: dict[str, Callable[[], AbstractMethod]] = {
     "linearised_laplace": LinearisedLaplace,
     "pathfinder": Pathfinder,
     "svgd": SVGD,
+    "swag": SWAG,
 }
 
 
