@@ -137,6 +137,77 @@ def test_the_curvature_is_the_hessian_of_the_tangent():
         np.testing.assert_allclose(rows.prior_precision(jnp.asarray(z))[:3], 1.0)  # biases
 
 
+PAIRS = np.c_[Y, X @ [0.3, 0.0, -1.0] + 0.4 * RNG.normal(size=50)]
+
+
+@pytest.mark.parametrize("outputs_first", [False, True])
+def test_kronecker_factors_are_exact_for_gaussian_noise(outputs_first):
+    """Two outputs of one dense layer, its matrix either way round: the closed form, evidence included."""
+    weights = {"b": np.zeros(2), "w": np.zeros((2, 3) if outputs_first else (3, 2))}
+    net = (weights, lambda p, x: x @ (p["w"].T if outputs_first else p["w"]) + p["b"])
+    likelihood = po.Likelihood(lambda f: dist.Normal(f, 0.4), columns=1)
+    prior = {"b": dist.Normal(0, 3.0), "w": dist.Normal(0, 1.5)}
+    target = po.network(net, data={"x": X, "y": PAIRS}, prior=prior, likelihood=likelihood)
+    fitted = po.fit(target, po.LinearisedLaplace(curvature="kronecker"), random_seed=0, progress=False)
+    assert "Kronecker-factored" in fitted.record.sentence
+    before = np.diag([3.0, 1.5, 1.5, 1.5]) ** 2
+    covariance = np.linalg.inv(DESIGN.T @ DESIGN / 0.4**2 + np.linalg.inv(before))
+    with jax.enable_x64(True):
+        params = jnp.asarray(fitted.params)
+        mean, found = (np.asarray(f(params)) for f in (fitted.family.mean, fitted.family.covariance))
+    # The first output's bias and weights, in the order of the layout: b, then w.
+    first = [0, 2, 3, 4] if outputs_first else [0, 2, 4, 6]
+    np.testing.assert_allclose(found[np.ix_(first, first)], covariance, rtol=1e-6, atol=1e-12)
+    np.testing.assert_allclose(found[0, 1], 0.0, atol=1e-12)
+    np.testing.assert_allclose(mean[first], covariance @ DESIGN.T @ Y / 0.4**2, rtol=1e-7, atol=1e-9)
+    marginal = DESIGN @ before @ DESIGN.T + 0.4**2 * np.eye(50)
+    evidence = sum(stats.multivariate_normal.logpdf(y, np.zeros(50), marginal) for y in PAIRS.T)
+    np.testing.assert_allclose(fitted.record.extras["log_marginal_likelihood"], evidence, rtol=1e-9)
+
+
+def test_kronecker_factors_of_classes_are_the_product_of_means():
+    labels = np.argmax(X + 0.5 * RNG.normal(size=X.shape), axis=1)
+    net = ({"b": np.zeros(3), "w": np.zeros((3, 3))}, LINEAR[1])
+    target = po.network(net, data={"x": X, "y": labels}, prior=dist.Normal(0, 1.5), likelihood="categorical")
+    method = po.LinearisedLaplace(curvature="kronecker")
+    fitted = po.fit(target, method, random_seed=0, progress=False, precision="float64")
+    mode = fitted.target.mode
+    logits = X @ mode[3:].reshape(3, 3) + mode[:3]
+    p = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    curves = np.einsum("nf,fg->nfg", p, np.eye(3)) - np.einsum("nf,ng->nfg", p, p)
+    factors = np.kron(DESIGN.T @ DESIGN, curves.sum(axis=0)) / 50
+    with jax.enable_x64(True):
+        found = np.asarray(fitted.family.covariance(jnp.asarray(fitted.params)))
+    np.testing.assert_allclose(found, np.linalg.inv(factors + np.eye(12) / 1.5**2), rtol=1e-5, atol=1e-9)
+    # And what it says of the outputs' spread is the covariance's own, row by row.
+    new = fitted.predict({"x": X[:5]}, draws=200)
+    whole = po.fit(target, po.LinearisedLaplace(curvature="full"), random_seed=0, progress=False, precision="float64")
+    np.testing.assert_allclose(new.mean["y"], whole.predict({"x": X[:5]}, draws=200).mean["y"], atol=0.1)
+
+
+def test_kronecker_factors_learn_prior_and_noise_as_the_whole_matrix_does():
+    """With Gaussian noise both are the same posterior, so that the hyperparameters are too."""
+    target = po.network(LINEAR, data={"x": X, "y": Y}, prior=po.LearnedScalePrior())
+    found = {
+        kind: po.fit(target, po.LinearisedLaplace(curvature=kind), random_seed=0, progress=False, precision="float64")
+        for kind in ("full", "kronecker")
+    }
+    evidence = [fitted.record.extras["log_marginal_likelihood"] for fitted in found.values()]
+    np.testing.assert_allclose(evidence[0], evidence[1], rtol=1e-6)
+    np.testing.assert_allclose(found["full"].params, found["kronecker"].params, rtol=1e-4, atol=1e-4)
+
+
+def test_kronecker_factors_need_one_dense_layer_and_a_prior_alike_for_all_outputs():
+    net = (HIDDEN[0] | {"u": RNG.normal(size=(8, 2)), "c": np.zeros(2)}, HIDDEN[1])
+    target = po.network(net, data={"x": X, "y": PAIRS}, prior="fan_in")
+    with pytest.raises(OptionError, match="of one dense last layer"):
+        po.fit(target, po.LinearisedLaplace(curvature="kronecker", weights=("w", "u")), progress=False)
+    uneven = {"c": dist.Normal(0, np.array([1.0, 2.0])), "*": dist.Normal(0, 1)}
+    target = po.network(net, data={"x": X, "y": PAIRS}, prior=uneven)
+    with pytest.raises(OptionError, match="the same for all outputs"):
+        po.fit(target, po.LinearisedLaplace(curvature="kronecker"), progress=False)
+
+
 def test_what_it_cannot_do_it_says():
     with pytest.raises(OptionError, match="curvature must be"):
         po.LinearisedLaplace(curvature="kron")

@@ -89,6 +89,21 @@ class Rows:
         within = lambda part: self.output_of(z.at[self._indices].set(part), row)
         return within(chosen), jax.jacrev(within)(chosen)
 
+    def features(self, of_first_output: np.ndarray) -> Callable[[Array, Data], Array]:
+        """``(z, row) -> `` the first output's slopes by some of the weights: the inputs of a dense last layer."""
+        at = self._indices[of_first_output]
+        return lambda z, row: jax.grad(lambda part: self.output_of(z.at[at].set(part), row)[0])(z[at])
+
+    def output_precision(self, z: Array, row: Data) -> Array:
+        """Lambda of a row."""
+        return self._precision(self.output_of(z, row), z, row)
+
+    def some_jacobians(self, z: Float[np.ndarray, " dim"], rows: int = 16) -> Float[np.ndarray, "rows outputs free"]:
+        """Jacobians of the first few rows."""
+        few = {name: value[0, :rows] for name, value in self.blocks[0].items()}
+        one = lambda z, row: self._jacobian(z, row)[1]
+        return np.asarray(jax.jit(jax.vmap(one, (None, 0)))(z.astype(jnp.result_type(float)), few), np.float64)
+
     def _precision(self, flat: Array, z: Array, row: Data) -> Array:
         """Negative second derivative of a row's log likelihood by its output, without directions of the wrong sign."""
         matrix = -jax.hessian(self.log_likelihood_of)(flat, z, row)

@@ -32,6 +32,14 @@ from posterion.methods.base import AbstractDirectMethod, Problem, Solution
 from posterion.methods.gaussian import full_rank, mean_field
 from posterion.methods.ggn import Rows
 from posterion.methods.starts import one_blas_thread
+from posterion.methods.weight_gaussians import (
+    AbstractShape,
+    Diagonal,
+    KroneckerFactors,
+    WeightGaussian,
+    Whole,
+    dense_layer,
+)
 from posterion.target import AbstractNetworkTarget
 from posterion.target.linearised import LinearisedTarget
 
@@ -56,8 +64,9 @@ class LinearisedLaplace(AbstractDirectMethod):
     Parameters
     ----------
     curvature
-        "full"; "diagonal"; or "auto": the whole matrix for up to 2,000 weights, beyond that the whole matrix of the
-        last layer.
+        "full"; "diagonal"; "kronecker", for the last layer, if that is dense: a factor for its inputs and one for its
+        outputs, exact for Gaussian noise and far cheaper for many classes; or "auto": the whole matrix for up to 2,000
+        weights, beyond that the whole matrix of the last layer.
     weights
         None for all weights, "last" for the last layer (those in which the output is linear), or names or patterns of
         variables (``"layers.2.*"``). The others are held at the mode.
@@ -84,8 +93,8 @@ class LinearisedLaplace(AbstractDirectMethod):
     turns: int = 15
 
     def __post_init__(self) -> None:
-        if self.curvature not in ("auto", "full", "diagonal"):
-            raise OptionError(f"curvature must be 'auto', 'full' or 'diagonal', not {self.curvature!r}")
+        if self.curvature not in ("auto", "full", "diagonal", "kronecker"):
+            raise OptionError(f"curvature must be 'auto', 'full', 'diagonal' or 'kronecker', not {self.curvature!r}")
         if not isinstance(self.turns, int) or self.turns < 1:
             raise OptionError(f"turns must be a whole number from 1 on, not {self.turns!r}")
 
@@ -109,7 +118,7 @@ class LinearisedLaplace(AbstractDirectMethod):
             family=family,
             params=params,
             converged=best.settled,
-            sentence=f"found a mode and the {search.kind} Gauss-Newton curvature of {which}{chosen}",
+            sentence=f"found a mode and the {search.shape.kind} Gauss-Newton curvature of {which}{chosen}",
             evaluations=search.evaluations,
             extras={"log_marginal_likelihood": np.asarray(best.evidence)},
             target=linearised,
@@ -142,34 +151,36 @@ class _Search:
         self.hyper, self._moving = at(target.hyperparameters), at(weights)
         self.num_weights = len(self._moving)
         data = unpack(problem.batch.data)
-        chosen = self._chosen(weights, data)
+        chosen, full = self._chosen(weights, data), method.curvature != "diagonal"
         size = len(at(chosen))
-        self.full = method.curvature != "diagonal"
         if method.curvature == "auto" and method.weights is None and size > _LARGEST_FULL:
             chosen = last_layer(target, data, problem.starts[0])
             size = len(at(chosen))
-            self.full = size <= _LARGEST_MATRIX
-        if self.full and size > _LARGEST_MATRIX:
+            full = size <= _LARGEST_MATRIX
+        if full and size > _LARGEST_MATRIX:
             raise OptionError(
                 f"the curvature of {size:,} weights is a matrix of {8 * size**2 / 2**30:.1f} GiB, and its inverse "
                 "takes minutes; use weights='last', or curvature='diagonal'"
             )
         self.free = tuple(v.name for v in layout.variables if v.name in chosen or v.name in target.hyperparameters)
         self.indices, self.partial = at(chosen), len(chosen) < len(weights)
-        self.kind = "full" if self.full else "diagonal"
         self.evaluations = 0
         self._rows = Rows(target, data, self.indices)
-        name = ("linearised", chosen, self.full)
-        make = lambda what, function: problem.program((*name, what), function)
+        make = lambda what, function: problem.program(("linearised", chosen, method.curvature, what), function)
+        if method.curvature == "kronecker":
+            positions = dense_layer(self._rows, [len(at([name])) for name in chosen], problem.starts[0])
+            self.shape: AbstractShape = KroneckerFactors(self._rows, make, positions)
+        else:
+            self.shape = (Whole if full else Diagonal)(self._rows, make)
         self._value = make("value", self._fit_of_weights)
-        self._curvature = make("curvature", self._rows.curvature(full=self.full))
-        self._spread = make("spread", self._rows.spread(full=self.full))
         self._expected = make("expected", jax.value_and_grad(self._rows.expected(self.hyper)))
         self._prior = make("prior", self._rows.prior_precision)
         self._dtype = jnp.result_type(float)
 
     def _chosen(self, weights: list[str], data: Any) -> tuple[str, ...]:
         wanted = self._method.weights
+        if wanted is None and self._method.curvature == "kronecker":
+            wanted = "last"
         if wanted is None:
             return tuple(weights)
         if wanted == "last":
@@ -207,8 +218,7 @@ class _Search:
         return there
 
     # ---- the Gaussian, given both
-    def _gaussian(self, z: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
-        """Covariance or variances, its root or standard deviations, and log det H."""
+    def _gaussian(self, z: np.ndarray) -> WeightGaussian:
         at = z.astype(self._dtype)
         prior = np.asarray(self._prior(at), np.float64)
         if not np.all(prior > 0):
@@ -216,30 +226,17 @@ class _Search:
                 "the prior of the weights does not curve downwards at the mode, so it gives no Gaussian: use normal "
                 "priors ('learned_scale', 'fan_in', InformedPrior) with LinearisedLaplace"
             )
-        data = np.asarray(self._curvature(at, self._rows.blocks), np.float64)
-        if not np.all(np.isfinite(data)):
-            raise DegenerateError("the curvature of the likelihood is not finite at the mode")
-        if not self.full:
-            precision = np.maximum(data, 0.0) + prior
-            return 1 / precision, 1 / np.sqrt(precision), float(np.log(precision).sum())
-        from scipy.linalg import solve_triangular
-
-        # In units of the prior: the eigenvalues are then one and more, whatever the scales.
-        unit = 1 / np.sqrt(prior)
-        cholesky = np.linalg.cholesky((data + data.T) / 2 * unit * unit[:, None] + np.eye(len(prior)))
-        root = unit[:, None] * solve_triangular(cholesky, np.eye(len(prior)), lower=True).T
-        log_det = 2 * float(np.log(np.diag(cholesky)).sum()) + float(np.log(prior).sum())
-        return root @ root.T, root, log_det
+        return self.shape.gaussian(at, prior)
 
     def _evidence(self, z: np.ndarray, log_det: float) -> float:
         value, _ = self._value(z.astype(self._dtype), self._problem.batch)
         return -float(value) + 0.5 * len(self.indices) * np.log(2 * np.pi) - 0.5 * log_det
 
     # ---- the hyperparameters, given the Gaussian
-    def _expectation(self, z: np.ndarray, covariance: np.ndarray) -> Callable[[np.ndarray], tuple[float, np.ndarray]]:
+    def _expectation(self, z: np.ndarray, gaussian: WeightGaussian) -> Callable[[np.ndarray], tuple[float, np.ndarray]]:
         at = z.astype(self._dtype)
-        outputs, spreads = self._spread(at, covariance.astype(self._dtype), self._rows.blocks)
-        variances = (np.diag(covariance) if self.full else covariance).astype(self._dtype)
+        outputs, spreads = self.shape.spread(at, gaussian)
+        variances = gaussian.variances.astype(self._dtype)
 
         def function(h: np.ndarray) -> tuple[float, np.ndarray]:
             value, gradient = self._expected(h.astype(self._dtype), at, variances, outputs, spreads, self._rows.blocks)
@@ -250,19 +247,19 @@ class _Search:
 
         return function
 
-    def _maximise(self, z: np.ndarray, covariance: np.ndarray) -> np.ndarray:
+    def _maximise(self, z: np.ndarray, gaussian: WeightGaussian) -> np.ndarray:
         from scipy.optimize import minimize
 
-        function, h = self._expectation(z, covariance), z[self.hyper]
+        function, h = self._expectation(z, gaussian), z[self.hyper]
         bounds = [(value - 2.0, value + 2.0) for value in h]  # the expectation is a local expansion
         found = minimize(function, h, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": 20})
         new = z.copy()
         new[self.hyper] = found.x
         return new
 
-    def _hyper_sd(self, z: np.ndarray, covariance: np.ndarray) -> np.ndarray:
+    def _hyper_sd(self, z: np.ndarray, gaussian: WeightGaussian) -> np.ndarray:
         """From the curvature of the expectation, by differences of its gradient."""
-        function, h, small = self._expectation(z, covariance), z[self.hyper], 0.02
+        function, h, small = self._expectation(z, gaussian), z[self.hyper], 0.02
         curvature = np.empty(h.size)
         for k in range(h.size):
             ahead, behind = h.copy(), h.copy()
@@ -279,13 +276,13 @@ class _Search:
         if learn:
             z, turns, settled = self._take_turns(z)
             z = self._minimise(z, _LAST_ITERATIONS)
-        covariance, root, log_det = self._gaussian(z)
-        sd = self._hyper_sd(z, covariance) if learn else np.full(self.hyper.size, _LEAST_SPREAD)
+        gaussian = self._gaussian(z)
+        sd = self._hyper_sd(z, gaussian) if learn else np.full(self.hyper.size, _LEAST_SPREAD)
         _, gradient = self._value(z.astype(self._dtype), self._problem.batch)
         slope = -np.asarray(gradient, np.float64)[self.indices]
         # What is left of the way to the tangent model's own mode.
-        step = covariance @ slope if self.full else covariance * slope
-        return _Found(z, step, root, sd, self._evidence(z, log_det), turns, settled)
+        step = gaussian.times(slope)
+        return _Found(z, step, gaussian.root, sd, self._evidence(z, gaussian.log_det), turns, settled)
 
     def _take_turns(self, z: np.ndarray) -> tuple[np.ndarray, int, bool]:
         """The best point by marginal likelihood, the turns taken, and whether the hyperparameters settled.
@@ -293,15 +290,15 @@ class _Search:
         Not the last point: as scales grow the weights can slide into a mode of another kind, which fits the data ever
         more closely and explains them worse.
         """
-        covariance, _, log_det = self._gaussian(z)
-        best, highest, since = z, self._evidence(z, log_det), 0
+        gaussian = self._gaussian(z)
+        best, highest, since = z, self._evidence(z, gaussian.log_det), 0
         for turn in range(1, self._method.turns + 1):
             before = z[self.hyper].copy()
             for again in range(_TURNS_AT_A_MODE):
-                z = self._maximise(z, covariance if not again else self._gaussian(z)[0])
+                z = self._maximise(z, gaussian if not again else self._gaussian(z))
             z = self._minimise(z, _LATER_ITERATIONS)
-            covariance, _, log_det = self._gaussian(z)
-            evidence = self._evidence(z, log_det)
+            gaussian = self._gaussian(z)
+            evidence = self._evidence(z, gaussian.log_det)
             since = since + 1
             if evidence > highest:
                 best, highest, since = z, evidence, 0
@@ -319,7 +316,7 @@ class _Search:
         size = len(target.indices)
         location = found.z[target.indices].copy()
         location[own] += found.step
-        if not self.full:
+        if found.root.ndim == 1:
             scale = np.empty(size)
             scale[own], scale[hyper] = found.root, found.hyper_sd
             return mean_field(location, scale)
