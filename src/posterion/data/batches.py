@@ -1,7 +1,8 @@
 """Batches of rows: which rows step ``t`` sees, as a pure function of the seed and ``t``.
 
-An epoch visits every row once in a fresh random order; its last batch is padded where the batch size does not divide
-the number of rows, and the padding weighs nothing. Because the rows of a step depend on nothing but the seed and its
+An epoch visits every row once in a fresh random order, in batches of equal size but for one row: a last batch of a few
+rows, each of which then stands for a share of all, would be a step of very noisy gradient every epoch. Shorter batches
+are padded, and the padding weighs nothing. Because the rows of a step depend on nothing but the seed and its
 number, a fit that is interrupted and continued sees the same rows as one that was not.
 """
 
@@ -11,6 +12,7 @@ from functools import cached_property, partial
 
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Int
 
 from posterion._typing import Batch, Data, PyTree, SelectRows
 
@@ -46,8 +48,36 @@ class AllRows(AbstractBatches):
         return ()
 
 
+class Evenly:
+    """An epoch of ``num_rows`` rows cut into batches of at most ``batch_size`` rows, the first ones a row longer.
+
+    Attributes
+    ----------
+    steps
+        Batches of an epoch.
+    size
+        Rows of the longest.
+    longer
+        How many batches have ``size`` rows; the others have a row less, if there are others.
+    """
+
+    def __init__(self, num_rows: int, batch_size: int) -> None:
+        self.num_rows = num_rows
+        self.steps = -(-num_rows // batch_size)
+        self.size = -(-num_rows // self.steps)
+        self.longer = self.steps - (self.steps * self.size - num_rows)
+
+    def start(self, position: int) -> int:
+        """The first row of batch ``position`` in the epoch's order; N for the number of batches."""
+        return position * (self.size - 1) + min(position, self.longer)
+
+    def counts(self, position: int, count: int) -> Int[np.ndarray, " count"]:
+        """Rows of ``count`` batches from ``position`` on."""
+        return np.where(np.arange(position, position + count) < self.longer, self.size, self.size - 1).astype(np.int32)
+
+
 class RandomRows(AbstractBatches):
-    """Every step sees ``batch_size`` rows, without replacement within an epoch.
+    """Every step sees at most ``batch_size`` rows, without replacement within an epoch.
 
     Parameters
     ----------
@@ -75,15 +105,11 @@ class RandomRows(AbstractBatches):
         take: Callable,
     ) -> None:
         self.data = data
-        self._num_rows, self._batch_size, self._seed = num_rows, batch_size, seed
-        self.select = partial(_some_rows, dict(axes), batch_size, take)
+        self._num_rows, self._seed, self._evenly = num_rows, seed, Evenly(num_rows, batch_size)
+        self.steps_per_epoch = self._evenly.steps
+        self.select = partial(_some_rows, dict(axes), self._evenly.size, take)
         self.max_steps = max(100, min(4096, (1 << 22) // batch_size))
         self._cached: tuple[int, np.ndarray] = (-1, np.empty((0, num_rows), np.int32))
-
-    @cached_property
-    def steps_per_epoch(self) -> int:
-        """Batches that one pass over the rows takes, the last one padded if need be."""
-        return -(-self._num_rows // self._batch_size)
 
     def _permutations(self, group: int) -> np.ndarray:
         """Several epochs' permutations at once: one generator for many small epochs."""
@@ -102,30 +128,37 @@ class RandomRows(AbstractBatches):
         """The real rows of one step, for tests and for error messages."""
         epoch, position = divmod(step, self.steps_per_epoch)
         group, member = divmod(epoch, self._epochs_per_group)
-        return self._permutations(group)[member][position * self._batch_size : (position + 1) * self._batch_size]
+        rows = slice(self._evenly.start(position), self._evenly.start(position + 1))
+        return self._permutations(group)[member][rows]
 
     def window(self, first_step: int, num_steps: int, capacity: int) -> PyTree:
-        indices = np.zeros((capacity, self._batch_size), np.int32)
-        counts = np.full(capacity, self._batch_size, np.int32)
-        padded = self.steps_per_epoch * self._batch_size
+        evenly = self._evenly
+        indices = np.zeros((capacity, evenly.size), np.int32)
+        counts = np.full(capacity, evenly.size, np.int32)
         step, filled = first_step, 0
         while filled < num_steps:
-            epoch, position = divmod(step, self.steps_per_epoch)
+            epoch, position = divmod(step, evenly.steps)
             group, member = divmod(epoch, self._epochs_per_group)
             permutations = self._permutations(group)[member:]
-            epochs = min(len(permutations), -(-(position + num_steps - filled) // self.steps_per_epoch))
-            rows = np.zeros((epochs, padded), np.int32)
-            rows[:, : self._num_rows] = permutations[:epochs]
-            # Padding repeats a row of the batch: real numbers, so that nothing non-finite can come of it.
-            rows[:, self._num_rows :] = rows[:, [self._num_rows - 1]]
-            steps = rows.reshape(-1, self._batch_size)[position:]
-            real = np.full((epochs, self.steps_per_epoch), self._batch_size, np.int32)
-            real[:, -1] = self._num_rows - (self.steps_per_epoch - 1) * self._batch_size
+            epochs = min(len(permutations), -(-(position + num_steps - filled) // evenly.steps))
+            steps = self._padded(permutations[:epochs]).reshape(-1, evenly.size)[position:]
             count = min(len(steps), num_steps - filled)
             indices[filled : filled + count] = steps[:count]
-            counts[filled : filled + count] = real.reshape(-1)[position:][:count]
+            counts[filled : filled + count] = np.tile(evenly.counts(0, evenly.steps), epochs)[position:][:count]
             filled, step = filled + count, step + count
         return indices, counts
+
+    def _padded(self, rows: Int[np.ndarray, "epochs n"]) -> Int[np.ndarray, "epochs steps size"]:
+        """Epochs of rows by batch. Padding repeats a row of the batch: real numbers, so that no NaN can come of it."""
+        evenly, epochs = self._evenly, len(rows)
+        split = evenly.longer * evenly.size
+        out = np.empty((epochs, evenly.steps, evenly.size), np.int32)
+        out[:, : evenly.longer] = rows[:, :split].reshape(epochs, evenly.longer, evenly.size)
+        if evenly.longer < evenly.steps:
+            shorter = rows[:, split:].reshape(epochs, -1, evenly.size - 1)
+            out[:, evenly.longer :, :-1] = shorter
+            out[:, evenly.longer :, -1] = shorter[:, :, -1]
+        return out
 
 
 def _all_rows(data: Data, index: PyTree) -> Batch:

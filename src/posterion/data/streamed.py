@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from posterion._typing import Batch, Data, PyTree
-from posterion.data.batches import AbstractBatches
+from posterion.data.batches import AbstractBatches, Evenly
 from posterion.data.windows import AbstractWindows, Rows
 
 _STEPS_BYTES = 16 * 2**20
@@ -23,7 +23,7 @@ _MOST_STEPS = 4096
 
 
 class StreamedRows(AbstractBatches):
-    """Every step sees ``batch_size`` rows, without replacement within an epoch; the last batch is padded.
+    """Every step sees at most ``batch_size`` rows, without replacement within an epoch; shorter batches are padded.
 
     Parameters
     ----------
@@ -39,10 +39,10 @@ class StreamedRows(AbstractBatches):
 
     def __init__(self, windows: AbstractWindows, batch_size: int, whole: Data, place: Callable[[Data], Data]) -> None:
         self.data = whole
-        self._windows, self.batch_size = windows, batch_size
-        self.num_rows = windows.num_rows
-        self.steps_per_epoch = -(-self.num_rows // batch_size)
-        self.select = partial(_placed, batch_size, place)
+        self._windows, self.num_rows = windows, windows.num_rows
+        self._evenly = Evenly(self.num_rows, batch_size)
+        self.batch_size, self.steps_per_epoch = self._evenly.size, self._evenly.steps
+        self.select = partial(_placed, self.batch_size, place)
         self._alive: dict[tuple[int, int], Rows] = {(0, 0): windows.read(0, 0)}
         self._like = {name: (a.shape[1:], a.dtype) for name, a in self._alive[0, 0].items()}
         bytes_per_row = sum(np.dtype(dtype).itemsize * int(np.prod(shape)) for shape, dtype in self._like.values())
@@ -71,29 +71,46 @@ class StreamedRows(AbstractBatches):
         self._ahead = None
 
     def _lay_out(self, first_step: int, num_steps: int, capacity: int) -> tuple[Rows, np.ndarray]:
-        size = self.batch_size
-        out = {name: np.zeros((capacity * size, *shape), dtype) for name, (shape, dtype) in self._like.items()}
-        counts = np.full(capacity, size, np.int32)
+        evenly = self._evenly
+        out = {name: np.zeros((capacity, evenly.size, *shape), dtype) for name, (shape, dtype) in self._like.items()}
+        counts = np.full(capacity, evenly.size, np.int32)
         step, filled = first_step, 0
         needed: set[tuple[int, int]] = set()
         while filled < num_steps:
-            epoch, position = divmod(step, self.steps_per_epoch)
-            count = min(num_steps - filled, self.steps_per_epoch - position)
-            start, stop = position * size, min((position + count) * size, self.num_rows)
-            at = filled * size
-            for part in self._parts(epoch, start, stop, needed):
-                length = len(next(iter(part.values())))
-                for name, array in part.items():
-                    out[name][at : at + length] = array
-                at += length
+            epoch, position = divmod(step, evenly.steps)
+            longer = position < evenly.longer
+            ends = evenly.longer if longer else evenly.steps
+            count, size = min(num_steps - filled, ends - position), evenly.size if longer else evenly.size - 1
+            batches = {name: array[filled : filled + count] for name, array in out.items()}
+            self._fill(
+                batches, size, self._parts(epoch, evenly.start(position), evenly.start(position + count), needed)
+            )
+            counts[filled : filled + count] = size
             filled, step = filled + count, step + count
-            if at < filled * size:  # padding repeats a row: real numbers, so that nothing non-finite can come of it
-                counts[filled - 1] = size - (filled * size - at)
-                for array in out.values():
-                    array[at : filled * size] = array[at - 1]
         # The next call starts at or behind these steps, or somewhere else altogether.
         self._alive = {key: rows for key, rows in self._alive.items() if key in needed}
-        return {name: array.reshape(capacity, size, *array.shape[1:]) for name, array in out.items()}, counts
+        return out, counts
+
+    def _fill(self, batches: Rows, size: int, parts: Iterator[Rows]) -> None:
+        """Lay rows, one after the other, into batches of ``size`` real rows each."""
+        at = 0
+        for part in parts:
+            length, taken = len(next(iter(part.values()))), 0
+            while taken < length:
+                step, row = divmod(at, size)
+                # Whole batches at once where a part begins with one, else to the end of the batch it begins in.
+                whole = (length - taken) // size if row == 0 else 0
+                count = whole * size if whole else min(size - row, length - taken)
+                for name, array in part.items():
+                    rows = array[taken : taken + count]
+                    if whole:
+                        batches[name][step : step + whole, :size] = rows.reshape(whole, size, *rows.shape[1:])
+                    else:
+                        batches[name][step, row : row + count] = rows
+                at, taken = at + count, taken + count
+        for array in batches.values():
+            # Padding repeats a row of its batch: real numbers, so that nothing non-finite can come of it.
+            array[:, size:] = array[:, size - 1 : size]
 
     def _parts(self, epoch: int, start: int, stop: int, needed: set[tuple[int, int]]) -> Iterator[Rows]:
         """Rows ``start`` to ``stop`` of the epoch's order; the windows they lie in are added to ``needed``."""
