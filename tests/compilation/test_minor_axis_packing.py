@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from jax import lax
 
-from posterion.compilation.minor_axis import Packed, batch_minor, pack, take_rows, unpack
+from posterion.compilation.minor_axis import Packed, batch_minor, pack, stacked, unpack
 from posterion.errors import OptionError
 from tests.compilation.minor_axis_cases import CASES, data, parameters
 
@@ -94,22 +94,23 @@ def test_double_precision_follows_the_precision_in_force():
 
 
 @pytest.mark.parametrize("axis", [0, 1, 2, -1])
-def test_rows_are_taken_like_from_a_plain_array(axis):
-    x = np.random.default_rng(1).normal(size=(6, 5, 7)).astype("float32")
-    indices = np.array([3, 0, 3, -1])
-    expected = np.take(x, indices, axis=axis)
-    for order in [(1, 2, 0), (2, 0, 1), (0, 1, 2)]:
-        packed = Packed(jnp.asarray(x.transpose(order)), order)
-        taken = jax.jit(take_rows, static_argnums=2)(packed, indices, axis)
-        assert isinstance(taken, Packed)
-        assert taken.shape == expected.shape
-        np.testing.assert_array_equal(taken.value, expected)
-    np.testing.assert_array_equal(take_rows(x, indices, axis), expected)
+def test_batches_are_stacked_as_each_would_be_packed(axis):
+    batches = np.random.default_rng(1).normal(size=(4, 6, 5, 7)).astype("float32")
+    found = stacked(batches, axis, 6)
+    for k in range(4):
+        alone = pack({"x": np.moveaxis(batches[k], 0, axis)}, {"x": axis})["x"]
+        assert isinstance(found, Packed) == isinstance(alone, Packed)
+        if isinstance(alone, Packed):
+            assert (found.order, found.shape) == (alone.order, (6, *alone.shape))
+            np.testing.assert_array_equal(found.stored[k], alone.stored)
+        else:
+            np.testing.assert_array_equal(found[k], alone)
 
 
-def test_a_row_that_does_not_exist_is_noticed():
-    assert np.all(np.isnan(take_rows(pack(X), jnp.array([40]), 0).value))
-    assert np.all(np.isnan(take_rows(X, jnp.array([40]), 0)))
+def test_batches_of_wide_rows_are_left_as_they_are():
+    wide = np.ones((2, 3, 600), "float32")
+    assert stacked(wide, 0, 2).shape == wide.shape
+    assert stacked(wide[:, :, 0], 0, 2).shape == (2, 3)
 
 
 @pytest.fixture(scope="module")
@@ -137,19 +138,18 @@ def test_gradient_with_respect_to_packed_data_is_packed(model):
     np.testing.assert_allclose(found["x"].value, jax.grad(log_density, argnums=1)(z, values)["x"], rtol=1e-5, atol=1e-6)
 
 
-def test_batches_cut_inside_a_scan(model):
-    z, values, packed = model
-    batches = jax.random.randint(jax.random.key(3), (7, 24), 0, 40)
+def test_batches_stacked_on_the_host_for_a_scan(model):
+    z, values, _ = model
+    indices = np.random.default_rng(3).integers(0, 40, (7, 24))
+    plain = {name: leaf[indices] for name, leaf in values.items()}
     wrapped = batch_minor(log_density)
 
-    def last(function, values):
-        def step(z, indices):
-            batch = {name: take_rows(leaf, indices, 0) for name, leaf in values.items()}
-            return z + 0.01 * jax.grad(function)(z, batch), None
+    def last(function, batches):
+        step = lambda z, batch: (z + 0.01 * jax.grad(function)(z, batch), None)
+        return jax.jit(lambda z, batches: lax.scan(step, z, batches)[0])(z, batches)
 
-        return jax.jit(lambda z, values: lax.scan(step, z, batches)[0])(z, values)
-
-    np.testing.assert_allclose(last(wrapped, packed), last(log_density, values), rtol=1e-5, atol=1e-6)
+    found = last(wrapped, {name: stacked(leaf, 0, 7) for name, leaf in plain.items()})
+    np.testing.assert_allclose(found, last(log_density, plain), rtol=1e-5, atol=1e-6)
     assert wrapped.statistics.flipped == 1
 
 
@@ -157,18 +157,17 @@ def test_batches_stacked_for_a_scan_or_a_vmap(model):
     z, values, _ = model
     pieces = [{name: leaf[rows] for name, leaf in values.items()} for rows in (slice(0, 20), slice(20, 40))]
     row_axes = {"x": 0, "y": 0}
-    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *(pack(piece, row_axes) for piece in pieces))
-    assert stacked["x"].shape == (2, 20, 3)
-    np.testing.assert_array_equal(stacked["x"].value, np.stack([piece["x"] for piece in pieces]))
-    np.testing.assert_array_equal(take_rows(stacked["x"], jnp.array([1]), 0).value, pieces[1]["x"][None])
+    together = jax.tree.map(lambda *leaves: jnp.stack(leaves), *(pack(piece, row_axes) for piece in pieces))
+    assert together["x"].shape == (2, 20, 3)
+    np.testing.assert_array_equal(together["x"].value, np.stack([piece["x"] for piece in pieces]))
     wrapped = batch_minor(log_density)
     expected = [log_density(z, piece) for piece in pieces]
-    np.testing.assert_allclose(jax.vmap(wrapped, (None, 0))(z, stacked), expected, rtol=1e-5, atol=1e-5)
-    _, scanned = lax.scan(lambda carry, batch: (carry, wrapped(z, batch)), 0, stacked)
+    np.testing.assert_allclose(jax.vmap(wrapped, (None, 0))(z, together), expected, rtol=1e-5, atol=1e-5)
+    _, scanned = lax.scan(lambda carry, batch: (carry, wrapped(z, batch)), 0, together)
     np.testing.assert_allclose(scanned, expected, rtol=1e-5, atol=1e-5)
     assert wrapped.statistics.flipped == 1
-    both = batch_minor(lambda z, data: jnp.sum(data["x"] @ z.reshape(3, 5)))(z, stacked)
-    np.testing.assert_allclose(both, jnp.sum(stacked["x"].value @ z.reshape(3, 5)), rtol=1e-5)
+    both = batch_minor(lambda z, data: jnp.sum(data["x"] @ z.reshape(3, 5)))(z, together)
+    np.testing.assert_allclose(both, jnp.sum(together["x"].value @ z.reshape(3, 5)), rtol=1e-5)
 
 
 def test_packed_is_carried_by_a_scan(model):

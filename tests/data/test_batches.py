@@ -4,13 +4,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from posterion.compilation.minor_axis import take_rows
 from posterion.data.batches import AllRows, RandomRows
 
 
 def batches(num_rows, batch_size, seed=0):
-    data = {"x": jnp.arange(num_rows, dtype=jnp.float32), "constant": jnp.ones(3)}
-    return RandomRows(data, {"x": 0}, num_rows, batch_size, seed, take_rows)
+    rows = {"x": np.arange(num_rows, dtype=np.float32)}
+    return RandomRows(rows, {"x": 0}, batch_size, seed, {"constant": jnp.ones(3)}, lambda batch: batch)
 
 
 @pytest.mark.parametrize(("num_rows", "batch_size"), [(284, 50), (100, 25), (7, 7), (7, 1), (5, 4), (300_000, 4096)])
@@ -27,9 +26,11 @@ def test_an_epoch_visits_every_row_once(num_rows, batch_size):
 
 def test_windows_agree_with_single_steps_wherever_they_are_cut():
     stream = batches(11, 4)
-    whole, counts = map(np.asarray, stream.window(0, 50, 64))
+    whole, counts = stream.indices(0, 50, 64)
     for first, length in ((0, 7), (2, 1), (13, 20), (49, 1)):
-        part, part_counts = map(np.asarray, stream.window(first, length, 32))
+        part, part_counts = stream.indices(first, length, 32)
+        rows, _ = stream.window(first, length, 32)
+        np.testing.assert_array_equal(rows["x"][:length], part[:length])
         np.testing.assert_array_equal(part[:length], whole[first : first + length])
         np.testing.assert_array_equal(part_counts[:length], counts[first : first + length])
     for step in range(50):
@@ -38,16 +39,15 @@ def test_windows_agree_with_single_steps_wherever_they_are_cut():
 
 def test_epochs_differ_and_seeds_reproduce():
     first, again, other = batches(50, 10, 1), batches(50, 10, 1), batches(50, 10, 2)
-    np.testing.assert_array_equal(first.window(0, 20, 20)[0], again.window(0, 20, 20)[0])
-    assert not np.array_equal(first.window(0, 20, 20)[0], other.window(0, 20, 20)[0])
-    assert not np.array_equal(first.window(0, 5, 5)[0], first.window(5, 5, 5)[0])
+    np.testing.assert_array_equal(first.indices(0, 20, 20)[0], again.indices(0, 20, 20)[0])
+    assert not np.array_equal(first.indices(0, 20, 20)[0], other.indices(0, 20, 20)[0])
+    assert not np.array_equal(first.indices(0, 5, 5)[0], first.indices(5, 5, 5)[0])
 
 
 def test_select_cuts_rows_and_marks_padding():
     stream = batches(5, 4)
-    indices, counts = stream.window(0, 2, 2)
-    longer = stream.select(stream.data, (indices[0], counts[0]))
-    shorter = stream.select(stream.data, (indices[1], counts[1]))
+    rows, counts = stream.window(0, 2, 2)
+    longer, shorter = (stream.select(stream.data, ({"x": rows["x"][k]}, counts[k])) for k in (0, 1))
     assert longer.real.tolist() == [True] * 3
     assert shorter.real.tolist() == [True, True, False]
     assert longer.data["constant"].shape == (3,)

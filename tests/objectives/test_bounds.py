@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from posterion._typing import Batch
-from posterion.compilation.minor_axis import pack, take_rows
+from posterion.compilation.minor_axis import pack
 from posterion.data.batches import RandomRows
 from posterion.families import MeanField
 from posterion.objectives.bounds import log_joint
@@ -20,12 +20,13 @@ def test_epoch_mean_of_the_batch_estimate_is_the_full_log_joint(batch_size):
     with jax.enable_x64(True):
         target = linear()
         data = pack(target.as_arrays(target.data))
-        stream = RandomRows(data, {"x": 0, "y": 0}, 120, batch_size, 0, take_rows)
+        stream = RandomRows(target.data, {"x": 0, "y": 0}, batch_size, 0, {}, lambda rows: rows)
         estimate = jax.jit(log_joint(target, ("out",)))
         z = jnp.linspace(-0.5, 0.5, target.layout.size)
         full = estimate(z, Batch(data))
-        indices, counts = stream.window(0, stream.steps_per_epoch, stream.steps_per_epoch)
-        values = [estimate(z, stream.select(data, (i, c))) for i, c in zip(indices, counts, strict=True)]
+        steps, counts = stream.window(0, stream.steps_per_epoch, stream.steps_per_epoch)
+        at = lambda k: (jax.tree.map(lambda leaf: leaf[k], steps), counts[k])
+        values = [estimate(z, stream.select({}, at(k))) for k in range(stream.steps_per_epoch)]
         np.testing.assert_allclose(np.average(values, weights=counts), full, rtol=1e-12)
         np.testing.assert_allclose(full, target.log_density(z, target.as_arrays(target.data)), rtol=1e-12)
 

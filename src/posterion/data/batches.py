@@ -15,7 +15,11 @@ import numpy as np
 from jaxtyping import Int
 
 from posterion._typing import Batch, Data, PyTree, SelectRows
+from posterion.compilation.minor_axis import stacked
 
+STEPS_BYTES = 16 * 2**20
+"""Of the rows that are handed to the device at once."""
+MOST_STEPS = 4096
 _VALUES_PER_DRAW = 1 << 17
 
 
@@ -79,37 +83,43 @@ class Evenly:
 class RandomRows(AbstractBatches):
     """Every step sees at most ``batch_size`` rows, without replacement within an epoch.
 
+    The rows are picked on the host, many steps at once: a gather inside the compiled step costs more than the rest of
+    a small model's step (measured: 40,000 steps of 50 rows in 0.9 s instead of 0.5 s).
+
     Parameters
     ----------
-    data
-        Slot name to array, all rows, on the device.
+    rows
+        Slot name to array, all rows, on the host.
     axes
-        Slot name to the axis its rows lie on; slots not named are passed whole.
-    num_rows
-        N.
+        Slot name to the axis its rows lie on, for every one of ``rows``.
     batch_size
         B, from 1 to N.
     seed
         Of the permutations.
-    take
-        ``(array, indices, axis) -> array``, the rows of an array in whatever form the data are kept.
+    whole
+        Slots without rows, on the device.
+    place
+        ``rows of a batch by slot -> slots``, inside the compiled program.
     """
 
     def __init__(
         self,
-        data: Data,
+        rows: Mapping[str, np.ndarray],
         axes: Mapping[str, int],
-        num_rows: int,
         batch_size: int,
         seed: int,
-        take: Callable,
+        whole: Data,
+        place: Callable[[Data], Data],
     ) -> None:
-        self.data = data
-        self._num_rows, self._seed, self._evenly = num_rows, seed, Evenly(num_rows, batch_size)
-        self.steps_per_epoch = self._evenly.steps
-        self.select = partial(_some_rows, dict(axes), self._evenly.size, take)
-        self.max_steps = max(100, min(4096, (1 << 22) // batch_size))
-        self._cached: tuple[int, np.ndarray] = (-1, np.empty((0, num_rows), np.int32))
+        self.data, self._axes, self._seed = whole, dict(axes), seed
+        self._rows = {name: np.ascontiguousarray(np.moveaxis(rows[name], axis, 0)) for name, axis in axes.items()}
+        self._num_rows = len(next(iter(self._rows.values())))
+        self._evenly = evenly = Evenly(self._num_rows, batch_size)
+        self.steps_per_epoch = evenly.steps
+        self.select = partial(placed, evenly.size, place)
+        batch_bytes = evenly.size * sum(array.nbytes for array in self._rows.values()) / self._num_rows
+        self.max_steps = int(np.clip(STEPS_BYTES / batch_bytes, 100, MOST_STEPS))
+        self._cached: tuple[int, np.ndarray] = (-1, np.empty((0, self._num_rows), np.int32))
 
     def _permutations(self, group: int) -> np.ndarray:
         """Several epochs' permutations at once: one generator for many small epochs."""
@@ -132,6 +142,15 @@ class RandomRows(AbstractBatches):
         return self._permutations(group)[member][rows]
 
     def window(self, first_step: int, num_steps: int, capacity: int) -> PyTree:
+        """Rows of ``num_steps`` steps from ``first_step`` on, (capacity, B, ...) by slot, and how many are real."""
+        indices, counts = self.indices(first_step, num_steps, capacity)
+        indices, axes = indices[:num_steps], self._axes
+        return {name: stacked(rows[indices], axes[name], capacity) for name, rows in self._rows.items()}, counts
+
+    def indices(
+        self, first_step: int, num_steps: int, capacity: int
+    ) -> tuple[Int[np.ndarray, "capacity size"], Int[np.ndarray, " capacity"]]:
+        """Numbers of the rows of each step, and how many of them are real; for steps beyond ``num_steps``, row 0."""
         evenly = self._evenly
         indices = np.zeros((capacity, evenly.size), np.int32)
         counts = np.full(capacity, evenly.size, np.int32)
@@ -165,7 +184,7 @@ def _all_rows(data: Data, index: PyTree) -> Batch:
     return Batch(data)
 
 
-def _some_rows(axes: Mapping[str, int], batch_size: int, take: Callable, data: Data, index: PyTree) -> Batch:
+def placed(batch_size: int, place: Callable[[Data], Data], data: Data, index: PyTree) -> Batch:
+    """The batch of one step: its rows, the slots without rows, and which rows are real."""
     rows, count = index
-    cut = {name: take(value, rows, axes[name]) if name in axes else value for name, value in data.items()}
-    return Batch(cut, jnp.arange(batch_size) < count)
+    return Batch({**data, **place(rows)}, jnp.arange(batch_size) < count)

@@ -8,18 +8,12 @@ the clock. Those that are not taken are laid out again.
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
-from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 
-from posterion._typing import Batch, Data, PyTree
-from posterion.data.batches import AbstractBatches, Evenly
+from posterion._typing import Data, PyTree
+from posterion.data.batches import MOST_STEPS, STEPS_BYTES, AbstractBatches, Evenly, placed
 from posterion.data.windows import AbstractWindows, Rows
-
-_STEPS_BYTES = 16 * 2**20
-"""Of the rows that are handed to the device at once."""
-_MOST_STEPS = 4096
 
 
 class StreamedRows(AbstractBatches):
@@ -42,11 +36,11 @@ class StreamedRows(AbstractBatches):
         self._windows, self.num_rows = windows, windows.num_rows
         self._evenly = Evenly(self.num_rows, batch_size)
         self.batch_size, self.steps_per_epoch = self._evenly.size, self._evenly.steps
-        self.select = partial(_placed, self.batch_size, place)
+        self.select = partial(placed, self.batch_size, place)
         self._alive: dict[tuple[int, int], Rows] = {(0, 0): windows.read(0, 0)}
         self._like = {name: (a.shape[1:], a.dtype) for name, a in self._alive[0, 0].items()}
         bytes_per_row = sum(np.dtype(dtype).itemsize * int(np.prod(shape)) for shape, dtype in self._like.values())
-        self.max_steps = int(np.clip(_STEPS_BYTES // max(1, bytes_per_row * batch_size), 1, _MOST_STEPS))
+        self.max_steps = int(np.clip(STEPS_BYTES // max(1, bytes_per_row * batch_size), 1, MOST_STEPS))
         self._pool = ThreadPoolExecutor(1, "posterion-rows")
         self._ahead: tuple[int, int, int, Future] | None = None
 
@@ -121,8 +115,3 @@ class StreamedRows(AbstractBatches):
             needed.add((epoch, k))
             rows = slice(max(start - int(edges[k]), 0), stop - int(edges[k]))
             yield {name: array[rows] for name, array in self._alive[epoch, k].items()}
-
-
-def _placed(batch_size: int, place: Callable[[Data], Data], data: Data, index: Any) -> Batch:
-    rows, count = index
-    return Batch({**data, **place(rows)}, jnp.arange(batch_size) < count)

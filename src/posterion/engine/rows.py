@@ -12,14 +12,13 @@ that meet all rows each, took 64 passes for every comparison.
 
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from posterion._typing import Array, ArrayLike, Batch, Data, PyTree
-from posterion.compilation.minor_axis import Packed, pack, take_rows
+from posterion._typing import Array, Batch, Data, PyTree
+from posterion.compilation.minor_axis import pack
 from posterion.data.batches import AbstractBatches, AllRows, RandomRows
 from posterion.data.streamed import StreamedRows
 from posterion.data.windows import AbstractWindows, ArrayWindows, Rows, windows_of
@@ -41,8 +40,8 @@ _MOST_TIMES = 16
 """How often one row is looked at for that."""
 _LEAST_DRAWS = 64
 _RESIDENT_BYTES = 1 << 20
-"""Rows that fit into the processor's cache stay on the device, and each step gathers its own; of more, a gather by the
-device costs 2 to 15 times the step (measured), and blocks of shuffled rows are handed over."""
+"""Of rows that fit into the processor's cache each step's are picked one by one, from a new permutation every epoch; of
+more, that costs more than the step, and blocks of shuffled rows are handed over."""
 _EVALUATIONS_FROM = 1 << 20
 """Number of the epoch from which evaluations draw, out of reach of the steps."""
 
@@ -67,6 +66,9 @@ class RowStreams:
         self._sampled = self._rows_that_stand_for_all()
         self.by_batches = given.source is not None or self.num_rows > self._sampled
         """Whether every draw of a comparison meets a batch of its own."""
+        # Known now: rows are converted in threads of their own, in which JAX's precision is another.
+        types = {name: jax.dtypes.canonicalize_dtype(given.target.slots[name].dtype) for name in self._axes}
+        self._types = {name: np.dtype(dtype) for name, dtype in types.items()}
         self._kept: AbstractWindows | None = None
         self._everything: Batch | None = None
         if not self.by_batches:
@@ -113,18 +115,16 @@ class RowStreams:
             return AllRows(self.sample.data)
         rows = sum(self._given.values[name].nbytes for name in self._axes)
         if self._given.source is None and rows <= _RESIDENT_BYTES and not self.by_batches:
-            # Batches are of rows from anywhere, so every device has all of them; the work on a batch is shared.
-            data, take = self._on_devices(self._given.values, spread=False), partial(_take_rows, self._team)
-            return RandomRows(data, self._axes, self.num_rows, size, self._seed, take)
+            place = partial(_shared, self._team, tuple(self._axes.items()))
+            return RandomRows(self._converted(self._given.values), self._axes, size, self._seed, self._whole, place)
         return StreamedRows(self._windows(), size, self._whole, self._place)
 
+    def _converted(self, rows: Mapping[str, np.ndarray]) -> Rows:
+        """The inputs that have rows, in the model's types."""
+        return {name: np.asarray(rows[name], dtype) for name, dtype in self._types.items()}
+
     def _windows(self) -> AbstractWindows:
-        types = {name: np.dtype(jax.dtypes.canonicalize_dtype(self._target.slots[name].dtype)) for name in self._axes}
-
-        def converted(rows: Rows) -> Rows:
-            return {name: np.asarray(array, types[name]) for name, array in rows.items()}
-
-        source = self._given.source
+        converted, source = self._converted, self._given.source
         if source is not None:
             assert isinstance(self._target, AbstractRowTarget)  # a source has rows  # noqa: S101
             prepare = partial(prepare_rows, self._target, self._axes)
@@ -186,8 +186,8 @@ def _placed(team: Team, axes: tuple[tuple[str, int], ...], rows: Data) -> Data:
     return {name: spread_rows(packed[name], axis, team) for name, axis in axes}
 
 
-def _take_rows(team: Team, leaf: ArrayLike | Packed, indices: ArrayLike, axis: int) -> Any:
-    return spread_rows(take_rows(leaf, indices, axis), axis, team)
+def _shared(team: Team, axes: tuple[tuple[str, int], ...], rows: Data) -> Data:
+    return {name: spread_rows(rows[name], axis, team) for name, axis in axes}
 
 
 def evaluate_batches(algorithm: Algorithm, stream: StreamedRows) -> Callable:

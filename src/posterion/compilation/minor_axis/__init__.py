@@ -12,11 +12,11 @@ carries the order of its operands along, and a primitive without a rule gets its
 JAX function like any other; take its gradient, batch it, compile it afterwards.
 
 - `batch_minor` wraps a function, `Statistics` says what the last trace did;
-- `pack` stores data transposed once, outside the loop, as `Packed` leaves; `take_rows` cuts batches from them, and
+- `pack` stores data transposed once, outside the loop, as `Packed` leaves; `stacked` cuts batches from them, and
   `unpack` takes them back.
 """
 
-from posterion.compilation.minor_axis.packing import Packed, pack, take_rows, unpack
+from posterion.compilation.minor_axis.packing import Packed, pack, stacked, unpack
 from posterion.compilation.minor_axis.wrapper import BatchMinor, Statistics, batch_minor
 
-__all__ = ["BatchMinor", "Packed", "Statistics", "batch_minor", "pack", "take_rows", "unpack"]
+__all__ = ["BatchMinor", "Packed", "Statistics", "batch_minor", "pack", "stacked", "unpack"]

@@ -112,30 +112,26 @@ def unpack(tree: PyTree) -> PyTree:
     return jax.tree.map(lambda leaf: leaf.value if is_packed(leaf) else leaf, tree, is_leaf=is_packed)
 
 
-def take_rows(leaf: ArrayLike | Packed, indices: ArrayLike, axis: int = 0) -> Array | Packed:
-    """Rows ``indices`` of an array along ``axis``; a `Packed` leaf stays packed.
-
-    Works inside ``jit`` and ``scan``.
+def stacked(batches: np.ndarray, axis: int, length: int) -> np.ndarray | Packed:
+    """Batches on the host, each as `pack` would store it if its rows ran along ``axis``.
 
     Parameters
     ----------
-    leaf
-        An array, or one stored by `pack`.
-    indices
-        Which rows, a vector; negative ones count from the end. A row that does not exist comes back as NaN
-        (the smallest integer for integers), so that it is noticed.
+    batches
+        Shape (batches, rows, ...).
     axis
-        The row axis, in natural order.
-
-    Notes
-    -----
-    A packed row is spread over memory, one entry here and one there. For random batches of large data it is two to
-    three times cheaper to take rows of the plain array and `pack` the batch inside the step; with a few hundred rows
-    there is no difference.
+        Of the rows in one batch, as the model sees it.
+    length
+        Of the first axis of the result; what is missing is zero.
     """
-    if not isinstance(leaf, Packed):
-        return jnp.take(jnp.asarray(leaf), indices, axis=axis)
-    return Packed(jnp.take(leaf.stored, indices, axis=leaf.full_order.index(axis % leaf.ndim)), leaf.order)
+    shape = list(batches.shape[2:])
+    shape.insert(axis % (batches.ndim - 1), batches.shape[1])
+    is_packed = axis % len(shape) != len(shape) - 1 and prod(shape) < WIDEST_ROW * batches.shape[1]
+    moved = np.moveaxis(batches, 1, -1 if is_packed else axis % len(shape) + 1)
+    out = np.zeros((length, *moved.shape[1:]), moved.dtype)
+    out[: len(moved)] = moved
+    order = (*(other for other in range(len(shape)) if other != axis % len(shape)), axis % len(shape))
+    return Packed(out, order) if is_packed else out
 
 
 def _pack_by_shape(leaf: Any) -> Any:
