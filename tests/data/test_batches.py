@@ -4,12 +4,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from posterion.compilation.minor_axis import stacked
 from posterion.data.batches import AllRows, RandomRows
 
 
 def batches(num_rows, batch_size, seed=0):
     rows = {"x": np.arange(num_rows, dtype=np.float32)}
-    return RandomRows(rows, {"x": 0}, batch_size, seed, {"constant": jnp.ones(3)}, lambda batch: batch)
+    return RandomRows(rows, {"x": 0}, batch_size, seed, {"constant": jnp.ones(3)}, lambda batch: batch, stacked)
 
 
 @pytest.mark.parametrize(("num_rows", "batch_size"), [(284, 50), (100, 25), (7, 7), (7, 1), (5, 4), (300_000, 4096)])

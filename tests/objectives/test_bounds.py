@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from posterion._typing import Batch
-from posterion.compilation.minor_axis import pack
+from posterion.compilation.minor_axis import pack, stacked
 from posterion.data.batches import RandomRows
 from posterion.families import MeanField
 from posterion.objectives.bounds import log_joint
@@ -20,7 +20,7 @@ def test_epoch_mean_of_the_batch_estimate_is_the_full_log_joint(batch_size):
     with jax.enable_x64(True):
         target = linear()
         data = pack(target.as_arrays(target.data))
-        stream = RandomRows(target.data, {"x": 0, "y": 0}, batch_size, 0, {}, lambda rows: rows)
+        stream = RandomRows(target.data, {"x": 0, "y": 0}, batch_size, 0, {}, lambda rows: rows, stacked)
         estimate = jax.jit(log_joint(target, ("out",)))
         z = jnp.linspace(-0.5, 0.5, target.layout.size)
         full = estimate(z, Batch(data))

@@ -15,7 +15,6 @@ import numpy as np
 from jaxtyping import Int
 
 from posterion._typing import Batch, Data, PyTree, SelectRows
-from posterion.compilation.minor_axis import stacked
 
 STEPS_BYTES = 16 * 2**20
 """Of the rows that are handed to the device at once."""
@@ -100,6 +99,8 @@ class RandomRows(AbstractBatches):
         Slots without rows, on the device.
     place
         ``rows of a batch by slot -> slots``, inside the compiled program.
+    stack
+        ``(batches, axis of their rows, length) -> batches`` as the device is to have them, padded to ``length``.
     """
 
     def __init__(
@@ -110,8 +111,9 @@ class RandomRows(AbstractBatches):
         seed: int,
         whole: Data,
         place: Callable[[Data], Data],
+        stack: Callable[[np.ndarray, int, int], PyTree],
     ) -> None:
-        self.data, self._axes, self._seed = whole, dict(axes), seed
+        self.data, self._stack, self._axes, self._seed = whole, stack, dict(axes), seed
         self._rows = {name: np.ascontiguousarray(np.moveaxis(rows[name], axis, 0)) for name, axis in axes.items()}
         self._num_rows = len(next(iter(self._rows.values())))
         self._evenly = evenly = Evenly(self._num_rows, batch_size)
@@ -145,7 +147,7 @@ class RandomRows(AbstractBatches):
         """Rows of ``num_steps`` steps from ``first_step`` on, (capacity, B, ...) by slot, and how many are real."""
         indices, counts = self.indices(first_step, num_steps, capacity)
         indices, axes = indices[:num_steps], self._axes
-        return {name: stacked(rows[indices], axes[name], capacity) for name, rows in self._rows.items()}, counts
+        return {name: self._stack(rows[indices], axes[name], capacity) for name, rows in self._rows.items()}, counts
 
     def indices(
         self, first_step: int, num_steps: int, capacity: int

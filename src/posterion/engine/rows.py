@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from posterion._typing import Array, Batch, Data, PyTree
-from posterion.compilation.minor_axis import pack
+from posterion.compilation.minor_axis import pack, stacked
 from posterion.data.batches import AbstractBatches, AllRows, RandomRows
 from posterion.data.streamed import StreamedRows
 from posterion.data.windows import AbstractWindows, ArrayWindows, Rows, windows_of
@@ -116,7 +116,8 @@ class RowStreams:
         rows = sum(self._given.values[name].nbytes for name in self._axes)
         if self._given.source is None and rows <= _RESIDENT_BYTES and not self.by_batches:
             place = partial(_shared, self._team, tuple(self._axes.items()))
-            return RandomRows(self._converted(self._given.values), self._axes, size, self._seed, self._whole, place)
+            rows = self._converted(self._given.values)
+            return RandomRows(rows, self._axes, size, self._seed, self._whole, place, stacked)
         return StreamedRows(self._windows(), size, self._whole, self._place)
 
     def _converted(self, rows: Mapping[str, np.ndarray]) -> Rows:
