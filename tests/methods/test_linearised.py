@@ -89,9 +89,24 @@ def test_the_last_layer_is_found():
 def test_the_last_layer_alone_is_uncertain():
     target = po.network(HIDDEN, data={"x": X, "y": Y})
     fitted = po.fit(target, po.LinearisedLaplace(weights="last", turns=2), random_seed=0, progress=False)
-    assert [v.name for v in fitted.layout.variables] == ["c", "u_scale", "u", "w_scale", "y_noise"]
+    assert [v.name for v in fitted.layout.variables] == ["c", "u_scale", "u", "y_noise"]
     assert "9 of 41 weights" in fitted.record.sentence
     assert fitted.predict({"x": X[:4]}).std["y"].shape == (4,)
+
+
+def test_scales_of_weights_that_are_held_stay_where_they_start():
+    """At the mode alone the first layer's scale would shrink to nothing, and the layer with it."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(150, 6))
+    y = (x[:, 0] + 0.5 * x[:, 1] + rng.logistic(size=150) > 0).astype(int)
+    weights = {"w": rng.normal(size=(6, 8)) / 2, "u": rng.normal(size=(8, 1)) / 3}
+    net = (weights, lambda p, x: jnp.tanh(x @ p["w"]) @ p["u"])
+    target = po.network(net, data={"x": x, "y": y}, likelihood="bernoulli")
+    fitted = po.fit(target, po.LinearisedLaplace(weights="last"), random_seed=0, progress=False)
+    assert [v.name for v in fitted.layout.variables] == ["u_scale", "u"]
+    mode, slices = fitted.target.mode, target.layout.slices
+    np.testing.assert_allclose(mode[slices["w_scale"]], 0.0)  # log of one
+    assert fitted.predict({"x": x}, draws=200).log_score("y", y).mean() > -0.62  # nothing known: -0.69
 
 
 def test_the_tangent_predicts_and_not_the_network(tmp_path):

@@ -112,6 +112,20 @@ class Rows:
         values, vectors = jnp.linalg.eigh(matrix)
         return (vectors * jnp.maximum(values, 0.0)) @ vectors.T
 
+    def depend_on(self, hyper: np.ndarray, z: Float[np.ndarray, " dim"]) -> bool:
+        """Whether the likelihood, or the prior of the weights at the indices, changes with some hyperparameters."""
+        row = {name: value[0, 0] for name, value in self.blocks[0].items()}
+
+        def changes(z: Array) -> tuple[Array, Array]:
+            return self.prior_precision(z), self.log_likelihood_of(self.output_of(z, row), z, row)
+
+        dtype = jnp.result_type(float)
+        moved = z.copy()
+        moved[hyper] += 0.3
+        program = jax.jit(changes)
+        here, there = (jax.device_get(program(at.astype(dtype))) for at in (z, moved))
+        return any(not np.array_equal(one, other) for one, other in zip(here, there, strict=True))
+
     # ---- of all rows: functions to compile
     def curvature(self, *, full: bool) -> Callable:
         """``(z, blocks) -> sum_n J' Lambda J``, the matrix or its diagonal."""

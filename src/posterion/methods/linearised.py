@@ -71,7 +71,8 @@ class LinearisedLaplace(AbstractDirectMethod):
         None for all weights, "last" for the last layer (those in which the output is linear), or names or patterns of
         variables (``"layers.2.*"``). The others are held at the mode.
     learn
-        Whether to choose the hyperparameters by marginal likelihood; otherwise they stay where they start.
+        Whether to choose the hyperparameters by marginal likelihood; otherwise they stay where they start, as do the
+        scales of the priors of weights that are held at the mode: with those they have no useful joint mode.
     turns
         Most turns that weights and hyperparameters take.
 
@@ -148,7 +149,7 @@ class _Search:
             [np.arange(layout.size)[layout.slices[name]] for name in names] or [np.empty(0, int)]
         ).astype(int)
         weights = [v.name for v in layout.variables if v.name not in target.hyperparameters]
-        self.hyper, self._moving = at(target.hyperparameters), at(weights)
+        self._every_hyper, self._moving = at(target.hyperparameters), at(weights)
         self.num_weights = len(self._moving)
         data = unpack(problem.batch.data)
         chosen, full = self._chosen(weights, data), method.curvature != "diagonal"
@@ -162,10 +163,14 @@ class _Search:
                 f"the curvature of {size:,} weights is a matrix of {8 * size**2 / 2**30:.1f} GiB, and its inverse "
                 "takes minutes; use weights='last', or curvature='diagonal'"
             )
-        self.free = tuple(v.name for v in layout.variables if v.name in chosen or v.name in target.hyperparameters)
         self.indices, self.partial = at(chosen), len(chosen) < len(weights)
         self.evaluations = 0
         self._rows = Rows(target, data, self.indices)
+        learned = [
+            n for n in target.hyperparameters if not self.partial or self._rows.depend_on(at([n]), problem.starts[0])
+        ]
+        self.hyper = at(learned)
+        self.free = tuple(v.name for v in layout.variables if v.name in chosen or v.name in learned)
         make = lambda what, function: problem.program(("linearised", chosen, method.curvature, what), function)
         if method.curvature == "kronecker":
             positions = dense_layer(self._rows, [len(at([name])) for name in chosen], problem.starts[0])
@@ -270,7 +275,7 @@ class _Search:
     def run(self, start: Float[np.ndarray, " dim"]) -> _Found:
         """Weights and hyperparameters in turns, from one starting point."""
         z = np.asarray(start, np.float64).copy()
-        z[self.hyper] = self._target.initial_point(0)[self.hyper]  # not jittered
+        z[self._every_hyper] = self._target.initial_point(0)[self._every_hyper]  # not jittered
         z = self._minimise(z, _FIRST_ITERATIONS)
         learn, turns, settled = self._method.learn and bool(self.hyper.size), 0, True
         if learn:
