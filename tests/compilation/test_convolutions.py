@@ -52,6 +52,24 @@ def test_values_and_slopes_are_those_of_the_convolution(case):
             np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-11)
 
 
+@pytest.mark.parametrize("padding", ["VALID", "SAME"])
+@pytest.mark.parametrize("kind", ["max", "average", "overlapping"])
+def test_pooling_is_that_of_flax(kind, padding):
+    from flax import linen
+
+    pool = linen.avg_pool if kind == "average" else linen.max_pool
+    window, strides = ((3, 2), (1, 2)) if kind == "overlapping" else ((2, 2), (2, 2))
+    convolve, kernel, image = pair("plain")
+    function = lambda k, x: pool(convolve(k, x), window, strides=strides, padding=padding)
+    with jax.enable_x64(True):
+        turned = batch_minor(function)
+        assert "reduce_window" not in str(jax.make_jaxpr(turned)(kernel, image))
+        np.testing.assert_allclose(jax.jit(turned)(kernel, image), function(kernel, image), rtol=1e-10)
+        slope = lambda f: jax.jit(jax.grad(lambda k: jnp.sum(f(k, image) ** 2)))(kernel)
+        found, expected = slope(turned), slope(function)
+        np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-11)
+
+
 def test_what_is_no_product_of_one_kernel_stays_a_convolution(monkeypatch):
     grouped = lambda k, x: lax.conv_general_dilated(
         x, k, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"), feature_group_count=2

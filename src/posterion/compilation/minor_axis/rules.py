@@ -10,7 +10,7 @@ from math import prod
 
 from jax import lax
 
-from posterion.compilation.minor_axis.convolutions import convolution
+from posterion.compilation.minor_axis.convolutions import convolution, pooling
 from posterion.compilation.minor_axis.jaxprs import Equation, Operand, evaluate
 from posterion.compilation.minor_axis.values import (
     Order,
@@ -266,6 +266,8 @@ RULES: dict[str, Rule] = {
     "gather": gather,
     "iota": iota,
     "pad": pad,
+    "reduce_window_max": pooling,
+    "reduce_window_sum": pooling,
     "reshape": reshape,
     "rev": reverse,
     "slice": static_slice,
