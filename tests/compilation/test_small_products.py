@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from posterion.compilation.minor_axis import batch_minor
-from posterion.compilation.minor_axis.small_products import is_small, small_product
+from posterion.compilation.minor_axis.products import is_small
+from posterion.compilation.minor_axis.small_products import small_product
 
 RNG = np.random.default_rng(0)
 with jax.enable_x64(True):

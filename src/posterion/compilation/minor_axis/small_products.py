@@ -16,16 +16,6 @@ from jaxtyping import Float
 
 from posterion._typing import Array
 
-LARGEST = 10_000
-"""Multiplications up to which the sum is the faster (measured): 2-5-5-1 with 284 rows takes 9.4 us a step instead of
-13.5, with 50 rows 4.7 instead of 9.5; 16-16-16-1 with 50 rows 19 instead of 24. Not so with 512 rows, or 32 units."""
-WIDEST = 16
-
-
-def is_small(contracted: int, width: int, rows: int) -> bool:
-    """Whether the product of (contracted, width) and (contracted, rows) is faster as a sum."""
-    return 0 < contracted <= WIDEST and 0 < width <= WIDEST and contracted * width * rows <= LARGEST
-
 
 def small_product(left: Float[Array, "k h"], right: Float[Array, "k n"]) -> Float[Array, "h n"]:
     """``left.T @ right``."""
