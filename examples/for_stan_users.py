@@ -84,8 +84,9 @@ plt.show()
 # Nothing is compiled again.
 
 # %%
-other = po.fit(model, "auto", data={"N": 3, "x": [-1.0, 0.0, 1.0], "y": [1, 3, 8]}, random_seed=1, progress=False)
-print(other.sample(2000, random_seed=2)["posterior"]["beta"].values.std())
+other = model.with_data({"N": 3, "x": [-1.0, 0.0, 1.0], "y": [1, 3, 8]})
+few = po.fit(other, "auto", random_seed=1, progress=False)
+print(f"beta with three rows: +- {few.sample(2000, random_seed=2)['posterior']['beta'].values.std():.2f}")
 
 # %% [markdown]
 # Mini-batches, files and what stanc has to say: [Stan programs](../how-to/stan.md).
