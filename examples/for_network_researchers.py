@@ -65,8 +65,8 @@ plt.show()
 
 # %% [markdown]
 # In figures: how uncertain the function is inside the gap and where the data are, and what the verdict says.
-# Independent normals pay for each weight that they use: here it is cheaper for mean-field to ignore the inputs, and it is
-# as unsure among the data as between them. The verdict notices. On a table of this size the other posterior is the
+# Independent normals pay for each weight that they use: here it is cheaper for mean-field to ignore the inputs, and it
+# is as unsure among the data as between them. The verdict notices. On a table of this size the other posterior is the
 # better one.
 
 # %%
