@@ -74,8 +74,11 @@ class KroneckerMode:
             covariance = np.zeros((len(f), network.outputs, network.outputs))
             for (a, g), (a_vectors, g_vectors, total) in zip(layers, self.eigen, strict=True):
                 variance = (a @ a_vectors) ** 2 @ (1 / total)
-                rotated = g @ g_vectors
-                covariance += (rotated * variance[:, None, :]) @ rotated.transpose(0, 2, 1)
+                rotated = (g.reshape(-1, g.shape[2]) @ g_vectors).reshape(g.shape)
+                if network.outputs == 1:
+                    covariance[:, 0, 0] += np.einsum("nu,nu->n", rotated[:, 0] ** 2, variance)
+                else:
+                    covariance += (rotated * variance[:, None, :]) @ rotated.transpose(0, 2, 1)
             means.append(f)
             covariances.append(covariance)
         return np.concatenate(means), np.concatenate(covariances)

@@ -116,10 +116,13 @@ class Network:
         for matrix in matrices[:-1]:
             activations.append(np.concatenate([np.tanh(activations[-1] @ matrix), one], axis=1))
         values = activations[-1] @ matrices[-1]
-        slope = np.broadcast_to(np.eye(self.outputs, dtype=inputs.dtype), (len(inputs), self.outputs, self.outputs))
+        rows, outputs = len(inputs), self.outputs
+        slope = np.broadcast_to(np.eye(outputs, dtype=inputs.dtype), (rows, outputs, outputs))
         slopes = [slope]
         for matrix, after in zip(reversed(matrices[1:]), reversed(activations[1:]), strict=True):
-            slope = (slope @ matrix[:-1].T) * (1 - after[:, None, :-1] ** 2)
+            # One product of all rows together: NumPy would multiply row after row.
+            back = (slope.reshape(rows * outputs, -1) @ matrix[:-1].T).reshape(rows, outputs, -1)
+            slope = back * (1 - after[:, None, :-1] ** 2)
             slopes.append(slope)
         return values, list(zip(activations, reversed(slopes), strict=True))
 

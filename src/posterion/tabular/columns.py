@@ -178,8 +178,8 @@ def kind_of(values: "pd.Series") -> Kind:
         return "number"
     if types.is_datetime64_any_dtype(known.dtype):
         return "date"
-    text = known.astype(str).str.strip()
-    if set(text.str.lower().unique()) <= set(_TRUTH):
+    text = pd.Series(known.astype(str).unique(), dtype=object).str.strip()  # few, even where there are many rows
+    if set(text.str.lower()) <= set(_TRUTH):
         return "boolean"
     if pd.to_numeric(text, errors="coerce").notna().all():
         return "number"

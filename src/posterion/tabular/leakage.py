@@ -58,7 +58,8 @@ def find_leaks(
     seed
         Of the folds and, beyond 5,000 rows, of the rows that are looked at.
     """
-    from sklearn.model_selection import KFold, StratifiedKFold, cross_val_score
+    from sklearn.metrics import get_scorer
+    from sklearn.model_selection import KFold, StratifiedKFold
     from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
     random = np.random.default_rng(seed)
@@ -77,6 +78,7 @@ def find_leaks(
             return ()
         folds, scoring = KFold(_FOLDS, shuffle=True, random_state=seed), "r2"
         tree = DecisionTreeRegressor(max_leaf_nodes=64, min_samples_leaf=5, random_state=seed)
+    scorer, parts = get_scorer(scoring), list(folds.split(y, y))
     found = []
     for column in schema.columns:
         values = frame[column.name].iloc[rows]
@@ -85,7 +87,8 @@ def find_leaks(
             x = values.map(code).fillna(-1).to_numpy(np.float64)
         else:
             x = np.nan_to_num(values.to_numpy(np.float64), nan=column.low - 1.0 if column.kind != "boolean" else -1.0)
-        score = float(np.mean(cross_val_score(tree, x[:, None], y, cv=folds, scoring=scoring)))
+        x = x[:, None]
+        score = float(np.mean([scorer(tree.fit(x[fit], y[fit]), x[rest], y[rest]) for fit, rest in parts]))
         if score >= SUSPICIOUS:
             found.append(Suspicion(column.name, score))
     return tuple(sorted(found, key=lambda one: -one.score))

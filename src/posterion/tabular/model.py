@@ -1,5 +1,6 @@
 """`TabularModel`: an estimator with the meaning of its columns, so that tables go in and tables come out."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -130,11 +131,14 @@ class TabularModel:
         x = self.features(self.check(frame.loc[usable]).frame)
         return self.score(x, outcomes)
 
-    def score(self, x: np.ndarray, outcomes: np.ndarray) -> dict[str, float]:
-        """Scores for features and outcomes as the estimator knows them."""
+    def score(
+        self, x: np.ndarray, outcomes: np.ndarray, found: Mapping[str, np.ndarray] | None = None
+    ) -> dict[str, float]:
+        """Scores for features and outcomes as the estimator knows them, and what it says of them if that is known."""
+        if found is None:
+            found = self.estimator.predict_summary(x, coverage=COVERAGE)
         if self.task == "classification":
-            return score_classes(self.estimator.predict_proba(x), outcomes)
-        found = self.estimator.predict_summary(x, coverage=COVERAGE)
+            return score_classes(found["probabilities"], outcomes)
         inside = (found["low"] <= outcomes) & (outcomes <= found["high"])
         return score_numbers(found["mean"], outcomes, self.estimator.log_score(x, outcomes), inside)
 

@@ -13,7 +13,7 @@ from posterion import decisions
 from posterion.errors import DataError, OptionError
 from posterion.tabular.columns import check_rows, infer_schema
 from posterion.tabular.leakage import find_leaks
-from posterion.tabular.model import TabularModel
+from posterion.tabular.model import COVERAGE, TabularModel
 from posterion.tabular.preparation import make_preparation, to_numbers
 from posterion.tabular.scoring import baselines
 from posterion.tabular.targets import Target, read_target
@@ -134,10 +134,12 @@ def fit_table(
     rule = None
     if held.size:
         tell("Scoring on the rows held out")
-        summary["scores"] = model.score(x[held], y[held])
+        found = estimator.predict_summary(x[held], coverage=COVERAGE)
+        summary["scores"] = model.score(x[held], y[held], found)
         summary["baselines"] = baselines(outcome.task, (x[train], y[train]), (x[held], y[held]), random_seed)
         if classes:
-            rule = _referral(model, x[held], refer)
+            # The doubt from which on the wanted share of rows like the held-out ones is left to a person.
+            rule = decisions.fit_referral(1 - found["probabilities"].max(axis=1), rate=refer)
             summary["referral"] = {"threshold": rule.threshold, "promise": rule.promise, "share": refer}
     summary["seconds"] = {"fitting": fitting, "all": time.perf_counter() - began}
     summary["made"] = _made()
@@ -157,11 +159,6 @@ def _estimator(outcome: Target, seed: int) -> Any:
 
     kind = estimators.BayesianMLPClassifier if outcome.task == "classification" else estimators.BayesianMLPRegressor
     return kind(random_state=seed)
-
-
-def _referral(model: TabularModel, x: np.ndarray, share: float) -> decisions.ReferralRule:
-    """The doubt from which on the wanted share of rows like the held-out ones is referred."""
-    return decisions.fit_referral(1 - model.estimator.predict_proba(x).max(axis=1), rate=share)
 
 
 def _rare(outcome: Target) -> list[str]:
