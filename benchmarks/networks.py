@@ -261,7 +261,7 @@ def render() -> None:
             cells.append(f"**{text}**" if name == best else text)
         lines.append(f"| {case.name}, {'-'.join(map(str, case.hidden))} | " + " | ".join(cells) + " |")
     agreement = [r for r in rows if "sd_ratio" in r]
-    lines += [
+    lines += agreement and [
         "",
         "| agreement with NUTS | spread / NUTS's, median over test rows | total variation of probabilities |",
         "|---|---|---|",
