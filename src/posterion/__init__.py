@@ -19,7 +19,7 @@ if TYPE_CHECKING:
         BayesianMLPRegressor,
         BayesianPoissonRegressor,
     )
-    from posterion.families import FullRank, LowRank, MeanField, Mixture, Particles, Point
+    from posterion.families import FullRank, LowRank, MeanField, Mixture, NormalizingFlow, Particles, Point
     from posterion.fit import fit
     from posterion.frontends.log_density import log_density
     from posterion.frontends.network import (
@@ -80,6 +80,7 @@ __all__ = [
     "MAP",
     "MeanField",
     "Mixture",
+    "NormalizingFlow",
     "Particles",
     "Point",
     "Posterior",
@@ -120,6 +121,7 @@ _HOMES = {
     "MAP": "posterion.methods",
     "MeanField": "posterion.families",
     "Mixture": "posterion.families",
+    "NormalizingFlow": "posterion.families",
     "Particles": "posterion.families",
     "Pathfinder": "posterion.methods",
     "Point": "posterion.families",

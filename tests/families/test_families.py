@@ -7,7 +7,7 @@ import pytest
 from scipy import integrate, stats
 
 from posterion._typing import Batch
-from posterion.families import AbstractFamily, AbstractGaussian, FullRank, LowRank, MeanField, Mixture
+from posterion.families import AbstractFamily, AbstractGaussian, FullRank, LowRank, MeanField, Mixture, NormalizingFlow
 from posterion.methods import ADVI
 from posterion.optim.algorithm import Algorithm
 from posterion.target import Layout, Variable
@@ -18,6 +18,7 @@ CASES: dict[str, AbstractFamily] = {
     "low-rank": LowRank(rank=2),
     "mixture": Mixture(2),
     "mixture of full-rank": Mixture(2, FullRank()),
+    "flow": NormalizingFlow(layers=2, width=4, knots=4),
 }
 
 
@@ -35,7 +36,11 @@ def random_params(family, dim, seed=0):
     return jax.tree.unflatten(tree, moved)
 
 
-@pytest.fixture(params=CASES)
+_SLOW = ("flow",)
+"""Families whose programs take long to compile: their laws run with the slow tests."""
+
+
+@pytest.fixture(params=[pytest.param(name, marks=pytest.mark.slow) if name in _SLOW else name for name in CASES])
 def family(request):
     with jax.enable_x64(True):
         yield CASES[request.param]
@@ -125,7 +130,7 @@ def test_gradient_agrees_with_finite_differences(family):
     layout, params = layout_of(2), random_params(family, 2)
     flat, unravel = jax.flatten_util.ravel_pytree(params)
     z = jnp.array([0.3, -0.7])
-    density = lambda p: family.log_prob(layout, unravel(p), z)
+    density = jax.jit(lambda p: family.log_prob(layout, unravel(p), z))
     step = 1e-6
     numeric = [(density(flat.at[k].add(step)) - density(flat.at[k].add(-step))) / (2 * step) for k in range(flat.size)]
     np.testing.assert_allclose(jax.grad(density)(flat), jnp.array(numeric), rtol=1e-5, atol=1e-7)

@@ -17,11 +17,13 @@ from posterion.compilation import cache
 from posterion.data.streamed import StreamedRows
 from posterion.engine.controls import Controls
 from posterion.engine.fitted import Fitted
+from posterion.engine.improper import refuse_improper
 from posterion.engine.mixing import assemble, best_weights, most_worth_keeping
 from posterion.engine.rows import batch_windows, evaluate_batches
 from posterion.engine.starting import StartingPoint, from_known, in_own_coordinates, place_of, starting_points
 from posterion.engine.task import Task
 from posterion.errors import CheckpointError
+from posterion.families import AbstractFamily, AbstractGaussian, FullRank, NormalizingFlow
 from posterion.families.memory import check_memory
 from posterion.families.mixture import Mixture
 from posterion.methods.advi import ADVI
@@ -99,7 +101,8 @@ class LoopFit:
         if controls.max_seconds is not None:
             loop.deadline = began + controls.max_seconds
         keep = None if book is None else lambda now: book.offer(lambda: write_down(now()))
-        outcome = travel(loop, compare, task.run_seed, rule, journey, keep)
+        check = lambda state: self._refuse_improper(self._params(state, size))
+        outcome = travel(loop, compare, task.run_seed, rule, journey, keep, check)
         if isinstance(self._method.approximation, Mixture) and outcome.journey is not journey:
             outcome = self._weighted(self._method.approximation, outcome, size)
         if book is not None and outcome.journey is not journey:
@@ -132,9 +135,20 @@ class LoopFit:
             return [from_known(family, known.family, known.params, self._layout)]
         if isinstance(family, Mixture):
             return [self._mixed(family, controls, show)]
+        if isinstance(family, NormalizingFlow):
+            return [self._from_gaussian(family, controls, show)]
         return starting_points(
             self._task, family, controls.restarts, always_whiten=controls.n is None or self._method.needs_whitening
         )
+
+    def _from_gaussian(self, family: AbstractFamily, controls: Controls, show: ProgressReporter) -> StartingPoint:
+        """Where the fit of the full-rank Gaussian leads in its first rounds: the rest is for what is not Gaussian."""
+        gaussian = FullRank()
+        assert isinstance(self._method, ADVI)  # the method with families of choice  # noqa: S101
+        alone = LoopFit(replace(self._method, family=gaussian), self._task, self._optimiser)
+        steps = controls.rule.first if controls.n is None else min(controls.rule.first, controls.n)
+        found = alone.first_rounds(controls, steps, 1, show)[0]
+        return from_known(family, gaussian, found, self._layout)
 
     # ---- mixtures
     def _mixed(self, mixture: Mixture, controls: Controls, show: ProgressReporter) -> StartingPoint:
@@ -164,10 +178,16 @@ class LoopFit:
             states.append(round_.state)
             if round_.ended in ("interrupted", "callback"):
                 break
+            self._refuse_improper(self._params(round_.state, size))
         elbos = np.nan_to_num(compare(states).mean(axis=1), nan=-np.inf)
         found = [self._params(state, size) for state in states]
         places = [place_of(self._method.approximation, params, self._layout) for params in found]
         return [found[k] for k in most_worth_keeping(elbos, places, count)]
+
+    def _refuse_improper(self, params: PyTree) -> None:
+        family = self._method.approximation
+        if isinstance(family, AbstractGaussian):  # whose moments are there without drawing
+            refuse_improper(self._task, *place_of(family, params, self._layout))
 
     def _weighted(self, mixture: Mixture, outcome: Outcome, size: int) -> Outcome:
         """The outcome with the best weights, if they are better."""

@@ -2,6 +2,7 @@
 
 from posterion.families.base import AbstractFamily, AbstractGaussian
 from posterion.families.empirical import AbstractEmpirical, Particles, Point
+from posterion.families.flow import NormalizingFlow
 from posterion.families.full_rank import FullRank
 from posterion.families.low_rank import LowRank
 from posterion.families.mean_field import MeanField
@@ -15,6 +16,7 @@ __all__ = [
     "LowRank",
     "MeanField",
     "Mixture",
+    "NormalizingFlow",
     "Particles",
     "Point",
 ]

@@ -6,12 +6,13 @@ from typing import Any
 from posterion.errors import PosteriorFileError
 from posterion.families.base import AbstractFamily
 from posterion.families.empirical import Particles, Point
+from posterion.families.flow import NormalizingFlow
 from posterion.families.full_rank import FullRank
 from posterion.families.low_rank import LowRank
 from posterion.families.mean_field import MeanField
 from posterion.families.mixture import Mixture
 
-_KNOWN = (FullRank, LowRank, MeanField, Mixture, Particles, Point)
+_KNOWN = (FullRank, LowRank, MeanField, Mixture, NormalizingFlow, Particles, Point)
 _FAMILIES: dict[str, type[AbstractFamily]] = {cls.__name__: cls for cls in _KNOWN}
 
 

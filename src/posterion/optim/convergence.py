@@ -32,8 +32,7 @@ class Averaging:
     """Stop by averages of iterates at falling constant step sizes; slower than `Rounds` and nearer to the optimum.
 
     Rounds of constant step size go on until the parameters only wander, which R-hat of two windows tells; their average
-    is compared with the one at twice the step size, until the gain falls below ``tolerance``. Measured on eight models
-    it ends 0.0 to 0.1 nats from the best ELBO, where rounds end 0.0 to 0.4 from it, after two to seven times the steps.
+    is compared with the one at twice the step size, until the gain falls below ``tolerance``.
 
     Parameters
     ----------
@@ -195,7 +194,13 @@ def extend(journey: Journey, num_steps: int | None, rule: StopRule, peak: float)
 
 
 def travel(
-    loop: Loop, compare: Comparer, seed: int, rule: StopRule, journey: Journey, keep: Keep | None = None
+    loop: Loop,
+    compare: Comparer,
+    seed: int,
+    rule: StopRule,
+    journey: Journey,
+    keep: Keep | None = None,
+    check: Callable[[PyTree], None] | None = None,
 ) -> Outcome:
     """Go on with a journey until it is done, or interrupted.
 
@@ -211,6 +216,8 @@ def travel(
         Where the fit has got to.
     keep
         Offered the journey between chunks.
+    check
+        Looks at the state after every whole round; raises where no further step can help.
     """
     loop.go_on_from(journey.losses, journey.skipped)
     compare.used = journey.compared
@@ -237,6 +244,8 @@ def travel(
             look=look,
         )
         journey = now(round_.state, began.done + round_.steps)
+        if check is not None and not round_.ended:
+            check(journey.state)
         try:
             if round_.ended in _FROM_OUTSIDE:
                 return _stopped(journey, round_.ended, compare, loop.said)
