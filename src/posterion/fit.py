@@ -154,26 +154,35 @@ def fit(
         target = target_of(model, model_args, model_kwargs)
     if isinstance(target, AbstractRowTarget) and target.block_sizes is not None:
         raise UnsupportedModelError("a loaded posterior cannot be fitted again; fit the model itself")
-    if isinstance(chosen, Auto):
-        by_steps = what_asks_for_steps(
-            target,
-            n=n,
-            stop=stop,
-            callbacks=tuple(callbacks),
-            obj_optimizer=obj_optimizer,
-            batch_size=batch_size,
-            checkpoint=checkpoint,
-            max_seconds=max_seconds,
-            start=start,
-        )
-        network = _is_network(target, target.data)
-        chosen, reason = chosen.choose(target.layout.size, is_network=network, by_steps=by_steps)
-        why = (reason,)
     check_start(controls.start, target.layout)
     team = team_of(distribute)
     with logbook(checkpoint, team) as book:
         known = None if book is None or random_seed is not None else book.identity.get("random_seed")
         seed = int(team.agree(np.uint64(seed_of(random_seed) if known is None else known)))
+        if isinstance(chosen, Auto):
+            network = _is_network(target, target.data)
+            by_steps = what_asks_for_steps(
+                target,
+                n=n,
+                stop=stop,
+                callbacks=tuple(callbacks),
+                obj_optimizer=obj_optimizer,
+                batch_size=batch_size,
+                checkpoint=checkpoint,
+                max_seconds=max_seconds,
+                start=start,
+            )
+            chosen, reason = engine.choose_method(
+                chosen,
+                target,
+                data,
+                by_steps=by_steps,
+                is_network=network,
+                seed=seed,
+                x64=choose(precision, network=network),
+                team=team,
+            )
+            why = (reason,)
         given = engine.prepare_data(
             target,
             data,
