@@ -95,3 +95,21 @@ def test_weights_that_cannot_be_trusted_are_a_hint():
     assert "k-hat" in hint.reasons[0]
     assert "a hint" in str(hint)
     assert len(str(hint).splitlines()) <= 20
+
+
+def test_a_spread_that_is_off_is_seen_where_it_is_clear():
+    """1.4 times too wide is found and 1.15 let pass; a factor that hangs on one draw of many is not held against."""
+    assert not verdict_of(narrow=1.4).trustworthy
+    assert verdict_of(narrow=1.15).trustworthy
+    x, log_weights = gaussian(narrow=1.05)
+    odd = np.arange(DRAWS) == np.argmax(x)  # one draw far out, which the posterior does not go to
+    x, log_weights = np.where(odd, 100.0, x), np.where(odd, log_weights - 10, log_weights)
+    lonely = with_corrections(judge(log_weights), correct({"x": x}, log_weights))
+    assert 1 / lonely.corrections.widened[0] > 1.3
+    assert lonely.trustworthy
+
+
+def test_the_error_of_a_ratio_of_spreads_is_its_scatter():
+    repeats = [corrected(mean=0.1, seed=seed) for seed in range(40)]
+    scatter = np.std([np.log(r.widened[0]) for r in repeats], ddof=1)
+    assert scatter == pytest.approx(np.mean([r.error_of_widened[0] for r in repeats]), rel=0.4)

@@ -39,6 +39,8 @@ class Corrections:
         Of its draws weighted by smoothed importance ratios.
     error
         Monte Carlo standard errors of ``corrected_mean``.
+    error_of_widened
+        Of the logarithm of ``widened``, weights and plain draws taken together.
     khat, threshold
         Of these weights; above the threshold the corrections point the right way and are too small.
     effective_draws
@@ -53,6 +55,7 @@ class Corrections:
     corrected_mean: Float[np.ndarray, " entries"]
     corrected_sd: Float[np.ndarray, " entries"]
     error: Float[np.ndarray, " entries"]
+    error_of_widened: Float[np.ndarray, " entries"]
     khat: float
     threshold: float
     effective_draws: float
@@ -130,11 +133,28 @@ def correct(values: Mapping[str, np.ndarray], log_weights: Float[np.ndarray, " d
         corrected_mean=mean,
         corrected_sd=spread,
         error=np.sqrt(np.tensordot(weights**2, (flat - mean) ** 2, axes=1)),
+        error_of_widened=_error_of_ratio(flat, weights, mean, spread),
         khat=smoothed.khat,
         threshold=smoothed.threshold,
         effective_draws=smoothed.effective_draws,
         num_draws=len(log_weights),
     )
+
+
+def _error_of_ratio(
+    draws: Float[np.ndarray, "draws entries"],
+    weights: Float[np.ndarray, " draws"],
+    mean: Float[np.ndarray, " entries"],
+    spread: Float[np.ndarray, " entries"],
+) -> Float[np.ndarray, " entries"]:
+    """Of log(weighted sd / plain sd): both are made of the same draws, so the errors of each draw's share are added.
+
+    The share of one draw in a log variance is its squared deviation over the variance, less one, times its weight.
+    """
+    plain, equal = np.maximum(draws.std(axis=0), 1e-300), 1 / len(draws)
+    after = weights[:, None] * (((draws - mean) / np.maximum(spread, 1e-300)) ** 2 - 1)
+    before = equal * (((draws - draws.mean(axis=0)) / plain) ** 2 - 1)
+    return np.sqrt(np.sum((after - before) ** 2, axis=0)) / 2
 
 
 def pick(log_weights: Float[np.ndarray, " draws"], count: int, seed: int) -> tuple[np.ndarray, ParetoSmoothed]:

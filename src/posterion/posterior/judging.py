@@ -1,36 +1,111 @@
 """A posterior judged with its model at hand: fresh draws, importance ratios, gradients, and draws picked by them."""
 
 import warnings
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
+import jax
 import numpy as np
 
+from posterion._typing import Array, Data
+from posterion.compilation.cache import Program
+from posterion.diagnostics.collapse import Collapse, collapse
 from posterion.diagnostics.corrections import Corrections, correct, pick
 from posterion.diagnostics.score_regression import LARGEST, local_gaussian
-from posterion.diagnostics.verdict import Verdict, with_corrections, with_scores
-from posterion.errors import UnsupportedModelError
-from posterion.families import AbstractEmpirical
+from posterion.diagnostics.verdict import (
+    Verdict,
+    null_scores,
+    with_collapse,
+    with_corrections,
+    with_held_out,
+    with_scores,
+)
+from posterion.errors import DataError, OptionError, UnsupportedModelError
+from posterion.families import AbstractEmpirical, AbstractGaussian
 from posterion.posterior.datatree import constrained_draws
 from posterion.posterior.importance import WeightedDraws, affordable_draws, weighted_draws
+from posterion.target import AbstractRowTarget, AbstractTarget
 
 if TYPE_CHECKING:
     from posterion.posterior.posterior import Posterior
 
 _DRAWS = 4096
 """Fresh draws that corrections are made of."""
+_LEAST_ROWS = 10
+"""Held-out rows."""
 
 
 def whole_verdict(posterior: "Posterior", quick: Verdict) -> Verdict:
     """The quick verdict with what importance weights and gradients add to it, where they can be had."""
     no_numbers = not np.all(np.isfinite([quick.elbo, quick.khat]))
     corrected_already = isinstance(posterior.family, AbstractEmpirical)
-    if posterior.record.is_network or not posterior.has_data or no_numbers or corrected_already:
+    if posterior.record.is_network:
+        found = _collapse(posterior)
+        return quick if found is None else with_collapse(quick, found)
+    if not posterior.has_data or no_numbers or corrected_already:
         return quick
     verdict, draws = with_corrections(quick, posterior.corrections), posterior.verdict_draws
     if draws.scores is None:
         return verdict
     gaussian = local_gaussian(draws.z, draws.scores, posterior.layout.entry_names())
     return verdict if gaussian is None else with_scores(verdict, gaussian)
+
+
+def judge_held_out(
+    posterior: "Posterior", verdict: Verdict, inputs: Mapping[str, Any], outcomes: Any, name: str | None
+) -> Verdict:
+    """The verdict with what the posterior says of rows it was not fitted to."""
+    name, target = observed_name(posterior.target, name), posterior.target
+    assert isinstance(target, AbstractRowTarget)  # others observe nothing that has a name  # noqa: S101
+    observed = target.observed[name]
+    scores = np.asarray(posterior.predict(inputs).log_score(name, outcomes), np.float64)
+    if len(scores) < _LEAST_ROWS:
+        raise DataError(f"{len(scores)} held-out rows say too little; give at least {_LEAST_ROWS}")
+    seen = posterior.fitted_data.get(observed.slot or "", outcomes)  # a loaded posterior does not keep those it saw
+    return with_held_out(verdict, scores, null_scores(seen, outcomes, observed.kind))
+
+
+def observed_name(target: AbstractTarget, name: str | None) -> str:
+    """The observed variable meant by a name, or by None if there is one.
+
+    Raises
+    ------
+    OptionError
+        If there is no such variable, or there are several to choose from.
+    """
+    there = list(getattr(target, "observed", ()))
+    if name is None and len(there) == 1:
+        return there[0]
+    if name not in there:
+        raise OptionError(f"name one of the observed variables {there}, whose outcomes are held out: name='...'")
+    return name
+
+
+def _collapse(posterior: "Posterior") -> Collapse | None:
+    """How much of a network has its prior for a posterior; None where that cannot be told."""
+    target, family, layout = posterior.target, posterior.family, posterior.layout
+    matrices = {v.name: v.shape for v in layout.variables if len(v.shape) == 2 and min(v.shape) > 0}
+    if not isinstance(family, AbstractGaussian) or not isinstance(target, AbstractRowTarget):
+        return None
+    if not matrices or not posterior.has_data or posterior.record.weights_by_batches:
+        return None
+    params = np.asarray(posterior.params, np.float64)
+    mean, sd = np.asarray(family.mean(params)), np.asarray(family.standard_deviations(params))
+    directions = np.zeros((len(matrices), layout.size))
+    for row, name in zip(directions, matrices, strict=True):
+        row[layout.slices[name]] = 1.0  # priors independent within a variable: the sum of a row is its diagonal
+
+    def curvatures(z: Array, directions: Array, data: Data) -> tuple[Array, Array]:
+        slope = jax.grad(lambda z: target.joint_terms(z, data).log_prior)
+        return slope(z), jax.lax.map(lambda one: -jax.jvp(slope, (z,), (one,))[1], directions)
+
+    with jax.enable_x64(posterior.record.x64):
+        program = target.compiled.setdefault(("curvature of the prior",), Program(curvatures))
+        dtype, data = np.result_type(float) if posterior.record.x64 else np.float32, posterior.fitted_data
+        found = program(mean.astype(dtype), directions.astype(dtype), target.as_arrays(data))
+        slope, products = (np.asarray(x, np.float64) for x in jax.device_get(found))
+    curvature = np.sum(products * directions, axis=0)
+    return collapse(matrices, layout.slices, sd, slope, curvature)
 
 
 def verdict_draws(posterior: "Posterior") -> WeightedDraws:

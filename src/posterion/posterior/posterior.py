@@ -248,13 +248,35 @@ class Posterior:
             all_rows=not self.record.weights_by_batches,
         )
 
-    def diagnose(self) -> Verdict:
+    def diagnose(
+        self, inputs: Mapping[str, Any] | None = None, outcomes: Any = None, *, name: str | None = None
+    ) -> Verdict:
         """How far the approximation can be trusted, and what to do about it.
 
         More than the line that ``print`` shows: where the model is at hand, thousands of fresh draws are weighed by
-        their importance ratios, and what that changes (`corrections`) becomes part of the verdict.
+        their importance ratios, and what that changes (`corrections`) becomes part of the verdict. Of a network it
+        says how many weights have their prior for a posterior.
+
+        Parameters
+        ----------
+        inputs, outcomes
+            Rows that were held out, as `predict` takes them: their log score then becomes part of the verdict. For a
+            network it is the weightiest part.
+        name
+            The observed variable; None if there is one.
+
+        Raises
+        ------
+        DataError
+            For rows that do not fit the model, or fewer than ten.
+        OptionError
+            For inputs without outcomes, or if it is not clear which variable they are of.
         """
-        return self._whole_verdict
+        if inputs is None and outcomes is None:
+            return self._whole_verdict
+        if inputs is None or outcomes is None:
+            raise OptionError("held-out rows have inputs and outcomes: diagnose({'x': x_new}, y_new)")
+        return judging.judge_held_out(self, self._whole_verdict, inputs, outcomes, name)
 
     @cached_property
     def corrections(self) -> Corrections:
@@ -362,6 +384,54 @@ class Posterior:
             )
         return self._more(n, stop, callbacks, progress)
 
+    def stack(
+        self,
+        inputs: Mapping[str, Any],
+        outcomes: Any,
+        *,
+        name: str | None = None,
+        draws: int = 1000,
+        random_seed: int | None = None,
+    ) -> "Posterior":
+        """A mixture's components weighted by how well they together predict rows that were held out.
+
+        Parameters
+        ----------
+        inputs
+            Of the held-out rows, as `predict` takes them.
+        outcomes
+            Theirs, one per row.
+        name
+            The observed variable; None if there is one.
+        draws
+            Of every component, that its predictions average over.
+        random_seed
+            None uses the same draws every time, derived from the fit's own seed.
+
+        Returns
+        -------
+        Posterior
+            A new one, whose notes name the weights; this one stays as it was.
+
+        Raises
+        ------
+        OptionError
+            If the approximation is no mixture.
+        DataError
+            For rows that do not fit the model, or fewer than ten.
+        UnsupportedModelError
+            If the model's data are not at hand, or it does not give the density of new outcomes.
+
+        References
+        ----------
+        Yao, Vehtari, Simpson, Gelman (2018), Using stacking to average Bayesian predictive distributions, Bayesian
+        Analysis 13(3).
+        """
+        from posterion.posterior.stacking import stack
+
+        draws = _whole("draws", draws)
+        return stack(self, inputs, outcomes, name=name, draws=draws, random_seed=random_seed)
+
     # ---- files and pictures
     def save(self, path: str | PathLike) -> None:
         """Write the posterior to one file that predicts without the model's source; see `posterion.load`.
@@ -401,7 +471,7 @@ class Posterior:
             + tempered,
             f"  stop     {record.sentence}",
             f"  ELBO     {elbo}",
-            f"  verdict  {self.__dict__.get('_whole_verdict', self._verdict).summary}",
+            f"  verdict  {self._verdict_in_a_line()}",
             f"  time     {record.seconds_compiling:.2f} s compiling, {record.seconds_running:.2f} s running"
             f" {record.steps:,} steps{rows}",
         ]
@@ -409,6 +479,13 @@ class Posterior:
             lines.append(f"  skipped  {record.skipped_steps:,} steps whose values were not finite")
         lines += [f"  note     {note}" for note in record.notes]
         return "\n".join(lines)
+
+    def _verdict_in_a_line(self) -> str:
+        whole = self.__dict__.get("_whole_verdict")
+        if whole is not None:
+            return whole.summary
+        looks_closer = self.has_data and not self.record.is_network
+        return self._verdict.first_look if looks_closer else self._verdict.summary
 
     # ---- pieces
     def key(self, purpose: str, random_seed: int | None) -> np.ndarray:

@@ -14,6 +14,7 @@ References
    AISTATS.
 """
 
+from posterion.diagnostics.verdict.held_out import null_scores, with_collapse, with_held_out
 from posterion.diagnostics.verdict.judging import judge
 from posterion.diagnostics.verdict.moved import with_corrections
 from posterion.diagnostics.verdict.networks import null_elbo
@@ -21,4 +22,14 @@ from posterion.diagnostics.verdict.scores import with_scores
 from posterion.diagnostics.verdict.stop import still_improving
 from posterion.diagnostics.verdict.verdict import Verdict
 
-__all__ = ["Verdict", "judge", "null_elbo", "still_improving", "with_corrections", "with_scores"]
+__all__ = [
+    "Verdict",
+    "judge",
+    "null_elbo",
+    "null_scores",
+    "still_improving",
+    "with_collapse",
+    "with_corrections",
+    "with_held_out",
+    "with_scores",
+]

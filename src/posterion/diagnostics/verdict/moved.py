@@ -10,15 +10,15 @@ from posterion.diagnostics.verdict.verdict import Verdict
 
 FAR = 0.25
 """Posterior standard deviations that a mean may be off; below 0.3, since the weights themselves are estimates."""
-_MUCH = 1.5
-"""Factor by which a standard deviation may be off."""
+MUCH = 1.3
+"""Factor by which a standard deviation may be off; clearly so, since the weights themselves are estimates."""
 
 
 def with_corrections(verdict: Verdict, corrections: Corrections) -> Verdict:
     """The verdict with what importance weights say of each variable.
 
     Where the weights can be trusted, a mean that moves by more than a quarter of a posterior standard deviation,
-    clearly beyond its Monte Carlo error, or a standard deviation off by more than half, speaks against the
+    or a standard deviation off by a factor of more than 1.3, both clearly beyond Monte Carlo error, speaks against the
     approximation. Where they cannot, that speaks against it, and the corrections are a hint.
 
     Parameters
@@ -40,7 +40,7 @@ def with_corrections(verdict: Verdict, corrections: Corrections) -> Verdict:
                 f"standard deviations{_and_more(far.size)}"
             )
         off = np.maximum(corrections.widened, 1 / np.maximum(corrections.widened, 1e-12))
-        off_much = np.flatnonzero(off > _MUCH)
+        off_much = np.flatnonzero((off > MUCH) & (np.log(off) > CLEARLY * corrections.error_of_widened))
         if off_much.size:
             worst = int(off_much[np.argmax(off[off_much])])
             word = "narrow" if corrections.widened[worst] > 1 else "wide"

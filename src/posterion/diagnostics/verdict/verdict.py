@@ -3,6 +3,7 @@
 import textwrap
 from dataclasses import dataclass
 
+from posterion.diagnostics.collapse import Collapse
 from posterion.diagnostics.corrections import Corrections
 from posterion.diagnostics.score_regression import LocalGaussian
 
@@ -34,6 +35,10 @@ class Verdict:
         where the model is not at hand.
     gaussian
         The Gaussian that the posterior's gradients mean; None likewise, and beyond 500 parameters.
+    collapse
+        Of a network: how much of it has its prior for a posterior.
+    held_out
+        Mean log score of the held-out rows it was given, in nats a row.
     """
 
     trustworthy: bool
@@ -47,6 +52,8 @@ class Verdict:
     num_draws: int
     corrections: Corrections | None = None
     gaussian: LocalGaussian | None = None
+    collapse: Collapse | None = None
+    held_out: float | None = None
 
     @property
     def summary(self) -> str:
@@ -54,6 +61,18 @@ class Verdict:
         word = "trustworthy" if self.trustworthy else "not trustworthy"
         reasons = [reason for reason in self.reasons if not reason.startswith("converged")] or self.reasons
         return f"{word}: {reasons[0]}"
+
+    @property
+    def first_look(self) -> str:
+        """The same, before means and spreads were looked at one by one: k-hat of all together can miss one that is off.
+
+        Found against, it is final; nothing found is no trust yet.
+        """
+        if not self.trustworthy:
+            return self.summary
+        return (
+            f"nothing against it at first look ({self.summary.partition(': ')[2]}); diagnose() looks at each variable"
+        )
 
     def __str__(self) -> str:
         lines = ["The approximation looks " + ("trustworthy." if self.trustworthy else "NOT trustworthy.")]
