@@ -54,7 +54,7 @@ def test_it_follows_a_banana_that_no_gaussian_does(tmp_path):
     assert gaussian.elbo < -0.7  # no Gaussian comes nearer
     assert flow.elbo > gaussian.elbo + 0.4
     wide, narrow = flow.sample_unconstrained(4000), gaussian.sample_unconstrained(4000)
-    assert narrow[:, 0].std() < 0.6 < 0.75 < wide[:, 0].std() < 1.1  # of 1
+    assert narrow[:, 0].std() < 0.55 < 0.65 < wide[:, 0].std() < 1.1  # of 1
     assert np.corrcoef(wide[:, 0] ** 2, wide[:, 1])[0, 1] > 0.8
 
     flow.save(tmp_path / "banana.posterion")
@@ -73,7 +73,7 @@ def test_more_of_it_from_where_it_is(tmp_path):
     np.testing.assert_array_equal(checkpoint.sample_unconstrained(10), first.sample_unconstrained(10))
 
 
-@pytest.mark.parametrize("wrong", [{"layers": -1}, {"width": 0}, {"knots": 1.5}, {"reach": 0.0}, {"layers": True}])
+@pytest.mark.parametrize("wrong", [{"layers": -1}, {"width": 0}, {"knots": 0}, {"reach": 0.0}, {"layers": True}])
 def test_nonsense_is_refused(wrong):
     with pytest.raises(OptionError, match=next(iter(wrong))):
         NormalizingFlow(**wrong)

@@ -26,7 +26,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Float
 
 from posterion._optional import import_optional
-from posterion._typing import Array, Key, PyTree
+from posterion._typing import Array, ArrayLike, Key, PyTree
 from posterion.errors import OptionError
 from posterion.families.base import AbstractFamily
 from posterion.families.full_rank import FullRank
@@ -148,9 +148,9 @@ class _Form(NamedTuple):
     """
 
     values: int
-    marginal: Callable[[Float[Array, "dim values"]], Any]
-    couplings: Callable[[Float[Array, "layers numbers"], Float[Array, " dim"]], tuple[Array, Array]]
-    back: Callable[[Float[Array, "layers numbers"], Float[Array, " dim"]], tuple[Array, Array]]
+    marginal: Callable[[Float[ArrayLike, "dim values"]], Any]
+    couplings: Callable[[Float[ArrayLike, "layers numbers"], Float[Array, " dim"]], tuple[Array, Array]]
+    back: Callable[[Float[ArrayLike, "layers numbers"], Float[Array, " dim"]], tuple[Array, Array]]
     networks: Callable[[Key], Float[Array, "layers numbers"]]
 
 
@@ -188,7 +188,7 @@ def _form_in(dim: int, layers: int, width: int, knots: int, reach: float, x64: b
         one, rest = eqx.partition(coupling(jax.random.key(0)), eqx.is_inexact_array) if layers else (None, None)
         _, unravel = ravel_pytree(one)
 
-    def through(method: str, numbers: Array, point: Array, *, reverse: bool) -> tuple[Array, Array]:
+    def through(method: str, numbers: ArrayLike, point: Array, *, reverse: bool) -> tuple[Array, Array]:
         """One layer after the other; a scan, so that one of them is compiled and not all."""
         if not layers:
             return point, jnp.zeros((), point.dtype)
@@ -217,7 +217,7 @@ def _form_in(dim: int, layers: int, width: int, knots: int, reach: float, x64: b
     )
 
 
-def _standardised(gaussian: Float[Array, "rows dim"], z: Float[Array, " dim"]) -> tuple[Array, Array]:
+def _standardised(gaussian: Float[ArrayLike, "rows dim"], z: Float[Array, " dim"]) -> tuple[Array, Array]:
     """What the Gaussian makes ``z`` of, and the log of that map's volume."""
     factor = _GAUSSIAN.cholesky(gaussian)
     u = jax.scipy.linalg.solve_triangular(factor, z - gaussian[0], lower=True)
