@@ -264,11 +264,11 @@ class LoopFit:
 
     def _params(self, state: PyTree, size: int) -> PyTree:
         """The family's parameters in the units of ``z``, on the host."""
-        return self._values(state, self._algorithm.host_noise(0, size, False), 0, self._task.sample)[1]
+        return self._values(state, self._algorithm.host_noise(None, size, False), 0, self._task.sample)[1]
 
     def _compile(self, loop: Loop, state: PyTree, num_draws: int) -> None:
         task, zero = self._task, np.zeros(self._layout.size, jnp.result_type(float))
-        noise = self._algorithm.host_noise(0, num_draws, False)
+        noise = self._algorithm.host_noise(None, num_draws, False)
         programs = [
             (self._advance, loop.first_arguments(state)),
             (task.derivatives, (zero, zero, task.sample)),

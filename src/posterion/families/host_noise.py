@@ -15,7 +15,7 @@ from posterion.families.base import AbstractFamily
 from posterion.target.layout import Layout
 
 
-def host_noise(family: AbstractFamily, layout: Layout, seed: int, num_draws: int, *, quasi: bool) -> PyTree:
+def host_noise(family: AbstractFamily, layout: Layout, seed: int | None, num_draws: int, *, quasi: bool) -> PyTree:
     """Standard normals of the form of ``family.noise``, in the precision that is in force.
 
     Parameters
@@ -23,7 +23,7 @@ def host_noise(family: AbstractFamily, layout: Layout, seed: int, num_draws: int
     family, layout
         Whose noise.
     seed
-        Of the draws.
+        Of the draws; None for zeros, where a program is only compiled for their form.
     num_draws
         A power of two where ``quasi``.
     quasi
@@ -35,7 +35,9 @@ def host_noise(family: AbstractFamily, layout: Layout, seed: int, num_draws: int
     forms, tree = _form(family, layout, bool(jax.config.jax_enable_x64))
     sizes = [int(np.prod(shape)) for shape, _ in forms]
     dimension, random = sum(sizes), np.random.default_rng(seed)
-    if quasi and 0 < dimension <= qmc.Sobol.MAXDIM:
+    if seed is None:
+        normal = np.zeros((num_draws, dimension))
+    elif quasi and 0 < dimension <= qmc.Sobol.MAXDIM:
         uniform = qmc.Sobol(dimension, scramble=True, rng=random).random(num_draws)
         normal = ndtri(np.clip(uniform, 1e-10, 1 - 1e-10))
     else:

@@ -1,9 +1,11 @@
 """How much memory a family's parameters take, asked before any is allocated."""
 
 import os
+from functools import lru_cache
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from posterion.errors import OptionError
 from posterion.families.base import AbstractFamily
@@ -15,7 +17,13 @@ _COPIES = 6
 
 def bytes_needed(family: AbstractFamily, layout: Layout) -> int:
     """Bytes that fitting the family takes for its parameters, in the precision in force; nothing is allocated."""
-    location = jax.ShapeDtypeStruct((layout.size,), jnp.result_type(float))
+    return _bytes_needed(family, layout, np.dtype(jnp.result_type(float)))
+
+
+@lru_cache(maxsize=64)
+def _bytes_needed(family: AbstractFamily, layout: Layout, dtype: np.dtype) -> int:
+    """Kept: tracing takes as long as some hundred steps of a small model."""
+    location = jax.ShapeDtypeStruct((layout.size,), dtype)
     shapes = jax.eval_shape(lambda z: family.init(layout, z, jax.random.key(0)), location)
     return _COPIES * sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(shapes))
 

@@ -99,12 +99,11 @@ def one_blas_thread() -> AbstractContextManager:
 
 def hessian(program: Callable, z: Float[np.ndarray, " dim"], batch: Batch) -> Float[np.ndarray, "dim dim"]:
     """Second derivatives of the negative log joint at ``z``; ``program`` is `derivatives`, compiled."""
-    rows, at = np.empty((z.size, z.size)), z.astype(jnp.result_type(float))
-    for d in range(z.size):
-        direction = np.zeros_like(at)
-        direction[d] = 1.0
-        rows[d] = np.asarray(program(at, direction, batch)[2])
-    return rows
+    at = z.astype(jnp.result_type(float))
+    directions = np.eye(z.size, dtype=at.dtype)
+    # None is waited for before the next is on its way.
+    products = [program(at, direction, batch)[2] for direction in directions]
+    return np.array([np.asarray(product) for product in products], np.float64).reshape(z.size, z.size)
 
 
 def curvatures(program: Callable, z: Float[np.ndarray, " dim"], batch: Batch) -> Float[np.ndarray, " dim"]:

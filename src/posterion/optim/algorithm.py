@@ -57,7 +57,7 @@ class Algorithm(NamedTuple):
     step: Callable[[PyTree, PyTree, Batch, Float[Array, ""]], tuple[PyTree, Info]]
     restart: Callable[[PyTree], PyTree]
     evaluate: Callable[[PyTree, PyTree, Batch, Array], tuple[Float[Array, " draws"], PyTree]]
-    host_noise: Callable[[int, int, bool], PyTree]
+    host_noise: Callable[[int | None, int, bool], PyTree]
     noise_values_per_step: int
     iterate: Callable[[PyTree], PyTree] | None = None
     with_iterate: Callable[[PyTree, PyTree], PyTree] | None = None
