@@ -24,9 +24,9 @@ case "$code" in *odd*) echo "Warning in 'model.stan', line 4" >&2;; esac
 case "$*" in *--info*) cat {folder}/information.json;; *) echo "// C++ of: $code";; esac
 """
 
-# Takes a while, and either fails or writes what it was given.
+# Knows a processor unless that file is gone, takes a while, and either fails or writes what it was given.
 _COMPILER = """#!/bin/sh
-case "$1" in --version) echo "Fake C++ {version}"; exit 0;; esac
+case "$1" in --version) echo "Fake C++ {version}"; exit 0;; -E) cat {folder}/processor; exit $?;; esac
 echo "$@" >> {folder}/compiler.log
 sleep 0.3
 while [ "$1" != "-o" ]; do shift; done
@@ -35,10 +35,11 @@ echo "a library" > "$2"
 """
 
 
-def fake_toolchain(folder: Path, version: str = "1.0") -> Toolchain:
+def fake_toolchain(folder: Path, version: str = "1.0", processor: str = "#define __AVX2__ 1") -> Toolchain:
     """Scripts in the folder, with logs of how often they were called beside them."""
     (folder / "include" / "stan").mkdir(parents=True, exist_ok=True)
     (folder / "lib").mkdir(exist_ok=True)
+    (folder / "processor").write_text(processor)
     (folder / "information.json").write_text(json.dumps(INFORMATION))
     for name, text in (("stanc", _STANC), ("compiler", _COMPILER)):
         (folder / name).write_text(text.format(folder=folder, version=version))

@@ -47,6 +47,7 @@ def test_the_library_follows_all_that_it_is_made_of(tools, tmp_path):
         (dataclasses.replace(program, included=("real half(real x);",)), tools),
         (program, dataclasses.replace(tools, stan_version="4.18.0")),
         (program, fake_toolchain(tmp_path / "newer", version="2.0")),
+        (program, fake_toolchain(tmp_path / "wider", processor="#define __AVX512F__ 1")),
     ]
     libraries = {build_library(*variant, progress=False) for variant in variants}
     assert len(libraries) == len(variants)
@@ -58,6 +59,15 @@ def test_the_library_follows_all_that_it_is_made_of(tools, tmp_path):
 def test_the_name_of_the_class_is_the_librarys(tools):
     library = build_library(read_program(CODE, tools), tools, progress=False)
     assert f"--name posterion_{library.stem}" in (tools.stan / "stanc.log").read_text()
+
+
+def test_compiled_for_the_machines_processor_where_the_compiler_can(tools, tmp_path):
+    program, plain = read_program(CODE, tools), fake_toolchain(tmp_path / "plain")
+    (plain.stan / "processor").unlink()
+    build_library(program, tools, progress=False)
+    build_library(program, plain, progress=False)
+    assert "-march=native" in (tools.stan / "compiler.log").read_text()
+    assert "-march" not in (plain.stan / "compiler.log").read_text()
 
 
 def test_threads_and_processes_wait_for_the_one_that_compiles(tools, tmp_path):

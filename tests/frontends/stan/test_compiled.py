@@ -128,6 +128,25 @@ def test_density_and_derivatives_equal_those_written_in_jax(case):
             np.testing.assert_allclose(mine[2], theirs[2], atol=1e-7 * np.abs(theirs[2]).max())
 
 
+def test_the_vectorised_tanh_is_a_tanh(toolchain):
+    """Ours, with its derivative, at all sizes: tiny, where the series takes over (0.02), and saturated."""
+    code = """
+    parameters { matrix[9, 2] w; }
+    model { target += sum(tanh(w)) - 0.01 * sum(to_vector(w) .* to_vector(w)); }
+    """
+    target = stan(code, progress=False)
+    sizes = np.array([1e-9, 1e-3, 0.0199999, 0.0200001, 0.3, 1.0, 3.0, 12.0, 25.0])
+    with jax.enable_x64(True):
+        z = jnp.concatenate([sizes, -sizes])
+        # Each entry's derivative, without that of the penalty, to rounding.
+        slope = jax.grad(target.log_density)(z, target.as_arrays({})) + 0.02 * z
+        np.testing.assert_allclose(slope, 1 / np.cosh(z) ** 2, rtol=0, atol=5e-16)
+        for size in sizes:
+            one = jnp.zeros(18).at[0].set(size)
+            value = target.log_density(one, target.as_arrays({})) + 0.01 * size**2
+            np.testing.assert_allclose(value, np.tanh(size), rtol=1e-13, atol=1e-17)
+
+
 def test_batches_are_taken_one_after_another(schools):
     with jax.enable_x64(True):
         data, z = schools.as_arrays(schools.data), jnp.asarray(points(10))

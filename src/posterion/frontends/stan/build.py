@@ -1,9 +1,9 @@
 """From a Stan program to a shared library, once: kept in the user's cache folder, under what it was made of.
 
-A library is named by a digest of the program, of the files it includes, of our own C++, of the compiler, and of the
-versions of Stan and of XLA's interface. Whoever needs one that is not there takes a lock of that name, looks again, and
-compiles into a temporary folder from which the result is renamed into place: processes and threads that want the same
-program at the same time compile it once, and a library that can be seen is whole.
+A library is named by a digest of the program, of the files it includes, of our own C++, of the compiler, of what the
+processor can do, and of the versions of Stan and of XLA's interface. Whoever needs one that is not there takes a lock
+of that name, looks again, and compiles into a temporary folder from which the result is renamed into place: processes
+and threads that want the same program at the same time compile it once, and a library that can be seen is whole.
 """
 
 import atexit
@@ -77,10 +77,12 @@ def _compile(program: Program, toolchain: Toolchain, library: Path, *, progress:
     with tempfile.TemporaryDirectory(prefix=f"{digest}-", dir=library.parent) as folder:
         source, shim, result = Path(folder, "program.cpp"), Path(folder, "shim.cpp"), Path(folder, library.name)
         source.write_text(program.to_cpp(toolchain, f"posterion_{digest}"), encoding="utf-8")
-        shim.write_text(_shim(), encoding="utf-8")
+        for name, text in _own_sources().items():
+            Path(folder, name).write_text(text, encoding="utf-8")
         command = [
             *toolchain.compiler,
             *_FLAGS,
+            *toolchain.processor_flags,
             f'-DPROGRAM_CPP="{source}"',
             f"-I{toolchain.stan / 'include'}",
             f"-I{jax.ffi.include_dir()}",
@@ -113,12 +115,12 @@ def _why(program: Program, toolchain: Toolchain, run: subprocess.CompletedProces
 def _digest(program: Program, toolchain: Toolchain) -> str:
     parts = [
         *(program.name, program.code, *program.included),  # the name stands in messages
-        _shim(),
+        *_own_sources().values(),
         *_FLAGS,
         toolchain.stan_version,
         toolchain.compiler_version,
         jaxlib.__version__,
-        platform.machine(),
+        *(platform.machine(), toolchain.processor),  # folders are shared between machines
     ]
     whole = hashlib.sha256()
     for part in parts:
@@ -127,8 +129,10 @@ def _digest(program: Program, toolchain: Toolchain) -> str:
 
 
 @cache
-def _shim() -> str:
-    return resources.files("posterion.frontends.stan").joinpath("shim.cpp").read_text(encoding="utf-8")
+def _own_sources() -> dict[str, str]:
+    """Our own C++ by the name of its file."""
+    folder = resources.files("posterion.frontends.stan")
+    return {name: folder.joinpath(name).read_text(encoding="utf-8") for name in ("shim.cpp", "tanh.hpp")}
 
 
 def _folder() -> Path:

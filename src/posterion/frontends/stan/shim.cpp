@@ -5,6 +5,8 @@
 // argument of compiled XLA programs, so that they serve other data of the same program without being compiled again, in
 // this process and, through XLA's cache on disk, in the next.
 
+#include "tanh.hpp"  // before Stan's own
+
 #include <stan/io/validate_dims.hpp>
 #include <stan/io/var_context.hpp>
 #include <stan/math/rev.hpp>

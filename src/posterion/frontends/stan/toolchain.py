@@ -61,6 +61,18 @@ class Toolchain:
         run = subprocess.run([*self.compiler, "--version"], capture_output=True, text=True, check=False)
         return (run.stdout or run.stderr).strip()
 
+    @cached_property
+    def processor(self) -> str:
+        """What this machine's processor can do, as macros of the compiler; empty if it has no ``-march=native``."""
+        command = [*self.compiler, "-E", "-dM", "-march=native", "-x", "c++", os.devnull]
+        run = subprocess.run(command, capture_output=True, text=True, check=False)
+        return run.stdout if run.returncode == 0 else ""
+
+    @property
+    def processor_flags(self) -> tuple[str, ...]:
+        """Lets the compiler use all of it: wide vectors halve the time of a network's density."""
+        return ("-march=native",) if self.processor else ()
+
 
 def find_toolchain() -> Toolchain:
     """Stan's files and a C++ compiler.
