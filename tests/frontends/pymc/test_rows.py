@@ -10,6 +10,7 @@ pytest.importorskip("pymc")
 import pymc as pm
 import pytensor.tensor as pt
 
+import posterion as po
 from posterion.errors import UnsupportedModelError
 from posterion.frontends.pymc import from_pymc
 from posterion.target import RowPlan
@@ -216,13 +217,34 @@ def test_two_minibatch_calls_are_refused():
         from_pymc(neural_network(*classes(120), minibatch="apart"))
 
 
-def test_minibatches_of_two_likelihoods_are_refused():
+def two_surveys(*, batches):
+    """A mean seen by two surveys of 60 and 20 rows: each with its own pm.Minibatch, or as pm.Data with its own dim."""
     with pm.Model() as model:
         b = pm.Normal("b")
-        pm.Normal("first", b, 1, observed=pm.Minibatch(Y, batch_size=10), total_size=ROWS)
-        pm.Normal("second", b, 1, observed=pm.Minibatch(X[:, 0], batch_size=10), total_size=ROWS)
-    with pytest.raises(UnsupportedModelError, match="2 separate mini-batches"):
-        from_pymc(model)
+        for name, y, dim in (("first", Y, "person"), ("second", X[:20, 0] + 1, "visit")):
+            if batches:
+                pm.Normal(name, b, 1, observed=pm.Minibatch(y, batch_size=10), total_size=len(y))
+            else:
+                pm.Normal(name, b, 1, observed=pm.Data(f"y_{name}", y, dims=dim), dims=dim)
+    return model
+
+
+def test_minibatches_of_two_data_sets_are_refused_with_what_to_write_instead():
+    sentence = r"2 separate mini-batches \('first' by 10 of 60 rows; 'second' by 10 of 20 rows\).*batch_over="
+    with pytest.raises(UnsupportedModelError, match=sentence):
+        from_pymc(two_surveys(batches=True))
+
+
+def test_what_to_write_instead_has_the_posterior_of_both_data_sets():
+    """Batches of one survey, all of the other: as all of both, which for a normal mean is known."""
+    y = np.concatenate([Y, X[:20, 0] + 1])
+    mean, sd = y.sum() / (1 + len(y)), 1 / np.sqrt(1 + len(y))
+    approx = po.fit(
+        two_surveys(batches=False), batch_size=10, batch_over="person", n=20_000, progress=False, random_seed=1
+    )
+    draws = approx.sample(4000)["posterior"]["b"]
+    assert abs(float(draws.mean()) - mean) < 4 * sd / np.sqrt(4000) + 0.1 * sd  # drawing, and a step that has settled
+    assert abs(float(draws.std()) / sd - 1) < 0.1
 
 
 def test_forgotten_total_size_is_known_from_the_array():

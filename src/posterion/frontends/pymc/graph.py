@@ -263,12 +263,25 @@ def _check_groups(groups: list[MinibatchGroup], observed: dict[str, Variable], v
                 "Each call draws rows of its own, so inputs and outputs would not belong together. "
                 f"Write one call for all arrays: x, y = pm.Minibatch(X, Y, batch_size={size})"
             )
-    names = "; ".join(", ".join(g.names) for g in groups)
+    fed = [
+        f"{', '.join(map(repr, _fed_by(g, observed, values)))} by {g.batch_size} of {g.num_rows} rows" for g in groups
+    ]
     raise UnsupportedModelError(
-        f"The model has {len(groups)} separate mini-batches ({names}), and one step draws one set of rows. "
-        "Give the arrays to one pm.Minibatch call, or use pm.Data and po.fit(model, batch_size=...), which cuts the "
-        "rows of one likelihood."
+        f"The model has {len(groups)} separate mini-batches ({'; '.join(fed)}), and a step draws one set of rows. If "
+        "they are the same rows, give all arrays to one pm.Minibatch call. If they are different data, give them as "
+        "pm.Data with dims of their own and say which rows to cut, po.fit(model, batch_size=..., "
+        "batch_over=...): the other likelihood is computed on all its rows in every step."
     )
+
+
+def _fed_by(group: MinibatchGroup, observed: dict[str, Variable], values: dict[str, Variable]) -> list[str]:
+    """The observed variables that a mini-batch reaches; its arrays if it reaches none."""
+    names = [
+        name
+        for name, variable in observed.items()
+        if any(output in ancestors([variable, values[name]]) for output in group.outputs)
+    ]
+    return names or group.names
 
 
 def _add_shared(model: "pymc.Model", graph: ModelGraph) -> None:
