@@ -41,6 +41,9 @@ class Case:
         Of `density`.
     compared
         Variables whose posteriors are compared across languages.
+    halved
+        How many priors are those of a half distribution. Neither `stan` nor `density` doubles them, as is usual there,
+        which leaves log 2 out of the log density for each.
     """
 
     name: str
@@ -52,6 +55,7 @@ class Case:
     initial: Mapping[str, np.ndarray | float]
     supports: Mapping[str, constraints.Constraint]
     compared: tuple[str, ...]
+    halved: int = 0
 
     def by_hand(self):
         """The hand-written density as a target."""
@@ -149,6 +153,7 @@ def _schools() -> Case:
         initial={"mu": 0.0, "tau": 1.0, "eta": np.zeros(8)},
         supports={"tau": constraints.positive},
         compared=("mu", "tau", "eta"),
+        halved=1,
     )
 
 
@@ -204,6 +209,7 @@ def _radon() -> Case:
         initial={"mu": 0.0, "tau": 1.0, "slope": 0.0, "sigma": 1.0, "eta": np.zeros(85)},
         supports={"tau": constraints.positive, "sigma": constraints.positive},
         compared=("mu", "tau", "slope", "sigma"),
+        halved=2,
     )
 
 
@@ -253,6 +259,7 @@ def _student() -> Case:
         initial={"level": 0.0, "slope": np.zeros(3), "sigma": 1.0, "nu": 10.0},
         supports={"sigma": constraints.positive, "nu": constraints.positive},
         compared=("level", "slope", "sigma", "nu"),
+        halved=1,
     )
 
 

@@ -53,14 +53,15 @@ def measure(key: str, position: int, *, quick: bool) -> list[Row]:
 
 
 def agreement(case: _five_models.Case, position: int, fits: dict, reference: dict | None, draws: int) -> Row:
-    """ELBOs; means across languages in posterior standard deviations; the same against NUTS."""
-    elbos = {language: max(fit.elbo for fit in found) for language, found in fits.items()}
-    constants = elbos["stan"] - elbos["pymc"]  # Stan's sampling statements drop constants
+    """ELBOs, to the same constant; means across languages in posterior standard deviations; the same against NUTS."""
+    constants = {language: case.halved * np.log(2) * (language in ("stan", "hand")) for language in fits}
+    elbos = {language: max(fit.elbo for fit in found) + constants[language] for language, found in fits.items()}
     cells = {language: f"ELBO {elbo:.2f}" for language, elbo in elbos.items()}
     values: dict = {"elbo": {language: [fit.elbo for fit in found] for language, found in fits.items()}}
-    values["constant_of_stan"] = constants
+    values["constants"] = constants
     # Two fits stop within the tolerance of 0.1 nats of each other, and settle closer.
-    checks = [Check("ELBO, NumPyro against PyMC, apart by", abs(elbos["numpyro"] - elbos["pymc"]), 0.2, unit=" nats")]
+    apart = max(elbos.values()) - min(elbos.values())
+    checks = [Check("ELBOs across languages, apart at most", apart, 0.2, unit=" nats")]
     if case.compared:
         best = {language: max(found, key=lambda fit: fit.elbo) for language, found in fits.items()}
         means = {language: flat_moments(fit, case.compared, draws) for language, fit in best.items()}
@@ -117,16 +118,17 @@ def steps(case: _five_models.Case, position: int, fit, *, quick: bool) -> Row:
     short, long, repeats = (200, 1000, 2) if quick else (1000, 11_000, 7)
     for language in LANGUAGES:
         fit(language, n=short, random_seed=0)
-    found: dict[str, list[float]] = {language: [] for language in LANGUAGES}
+    found = {language: {"short": [], "long": []} for language in LANGUAGES}
     for repeat in range(repeats):
         for language in LANGUAGES:
-            spans = []
-            for n in (short, long):
+            for which, n in (("short", short), ("long", long)):
                 begin = time.perf_counter()
                 fit(language, n=n, random_seed=repeat)
-                spans.append(time.perf_counter() - begin)
-            found[language].append(1e6 * (spans[1] - spans[0]) / (long - short))
-    micro = {language: min(values) for language, values in found.items()}
+                found[language][which].append(time.perf_counter() - begin)
+    # The smallest of each: a busy machine only ever adds to either.
+    micro = {
+        language: 1e6 * (min(spans["long"]) - min(spans["short"])) / (long - short) for language, spans in found.items()
+    }
     bounds = {"pymc": 1.1, "numpyro": 1.1, "stan": 4.0}
     return Row(
         f"{position}b",
@@ -136,7 +138,7 @@ def steps(case: _five_models.Case, position: int, fit, *, quick: bool) -> Row:
             Check(f"{HEADINGS[language]} over hand-written", micro[language] / micro["hand"], bound, unit="x")
             for language, bound in bounds.items()
         ),
-        {"microseconds": found},
+        {"steps": {"short": short, "long": long}, "seconds": found},
     )
 
 
