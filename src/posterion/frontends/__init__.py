@@ -16,7 +16,8 @@ def target_of(
     Parameters
     ----------
     model
-        A target, a PyMC model, a NumPyro model function, or None for the PyMC model whose ``with`` block is open.
+        A target, a PyMC model, a compiled BridgeStan model, a NumPyro model function, or None for the PyMC model whose
+        ``with`` block is open.
     model_args, model_kwargs
         What a NumPyro model function is called with.
 
@@ -45,11 +46,16 @@ def target_of(
         from posterion.frontends.pymc import from_pymc
 
         return from_pymc(model)
+    bridgestan = sys.modules.get("bridgestan")
+    if bridgestan is not None and isinstance(model, bridgestan.StanModel):
+        from posterion.frontends.stan.bridge import BridgeStanTarget
+
+        return BridgeStanTarget(model)
     if callable(model) and not isinstance(model, type):
         from posterion.frontends.numpyro import from_numpyro
 
         return from_numpyro(model, model_args, model_kwargs)
     raise UnsupportedModelError(
         f"cannot fit {type(model).__module__}.{type(model).__qualname__}: expected a PyMC model, a NumPyro model "
-        "function, or a Posterion target"
+        "function, a compiled BridgeStan model, or a Posterion target"
     )

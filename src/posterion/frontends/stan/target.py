@@ -28,7 +28,7 @@ from posterion.target import AbstractTarget
 _NUMBER = "data set"
 _SPEED = (
     "a Stan program runs as host code, one draw after another, and cannot be compiled together with the fit: a step "
-    "takes about 3 times as long as for the same model in JAX, 6 times for a neural network"
+    "takes some 3 times as long as for the same model in JAX"
 )
 _TRIES = 100
 _REACH = 2.0  # Stan's own random starting values are uniform on (-2, 2) in unconstrained space
