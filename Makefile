@@ -4,13 +4,14 @@ SHELL := /bin/bash
 BIN := .venv/bin
 WORKERS ?= 2
 
-.PHONY: help setup demo test test-slow lint docs bench
+.PHONY: help setup demo test test-slow test-extras lint docs bench
 
 help:
 	@echo "make setup   make the environment in .venv (every other target does so by itself)"
 	@echo "make demo    fit the demonstration model, write pictures and a report into ./posterion-demo"
 	@echo "make test    lint, types and the test suite, but for the tests marked slow"
 	@echo "make test-slow  the tests marked slow (a quarter of an hour)"
+	@echo "make test-extras  each front end in an environment with its own extra alone (minutes, asks a package index)"
 	@echo "make lint    lint, format and types only"
 	@echo "make docs    build the documentation into ./site; fails on an undocumented public name"
 	@echo "make bench   benchmarks against PyMC and NumPyro (minutes)"
@@ -33,6 +34,9 @@ test: lint
 
 test-slow: setup
 	@$(BIN)/python -m pytest -m slow -n $(WORKERS) $(ARGS)
+
+test-extras: setup
+	@$(BIN)/python tests_extras/run.py $(ARGS)
 
 docs: setup
 	@$(BIN)/python scripts/build_tutorials.py
