@@ -69,6 +69,7 @@ def exact_means():
     return (weight * mu).sum() / weight.sum(), (weight * sigma).sum() / weight.sum()
 
 
+@pytest.mark.slow
 def test_a_model_is_fitted(bridgestan):
     approx = po.fit(StanModel(), "fullrank_advi", n=3000, progress=False, random_seed=1)
     draws = approx.sample(4000)["posterior"]
