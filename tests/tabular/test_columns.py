@@ -107,3 +107,12 @@ def test_absent_columns_are_named():
     schema = infer_schema(FRAME)
     with pytest.raises(DataError, match=r"lack the columns \['marker'\]"):
         check_rows(FRAME.drop(columns="marker"), schema)
+
+
+@pytest.mark.parametrize("cells", [[True], [2020.5], ["yes"], [1]])
+def test_a_part_of_a_table_without_dates_where_dates_belong_is_named(cells):
+    """pandas decides anew for every part of a file what its columns are: truth values, numbers, nothing."""
+    schema = infer_schema(FRAME)
+    with pytest.raises(DataError, match="column 'visit', row 1: found .*, expected a date"):
+        check_rows(FRAME.iloc[:1].assign(visit=cells), schema)
+    assert np.isnan(check_rows(FRAME.iloc[:1].assign(visit=[np.nan]), schema).frame["visit"].iloc[0])

@@ -163,6 +163,7 @@ def test_numbers_come_with_intervals_that_hold():
         ({}, {"leave_out": ["bed"]}, OptionError, r"cannot leave out the columns \['bed'\]"),
         ({}, {"held_out": 1.5}, OptionError, "held_out must be a share"),
         ({"diagnosis": None}, {}, DataError, "has no values"),
+        ({"diagnosis": [np.inf, 1.0] * 30}, {}, DataError, "has 30 infinite values"),
     ],
 )
 def test_what_cannot_be_learned_is_refused(patients, change, options, error, message):

@@ -192,7 +192,11 @@ def as_numbers(values: "pd.Series", kind: Kind) -> np.ndarray:
     import pandas as pd
 
     if kind == "date":
-        dates = pd.to_datetime(values, errors="coerce", utc=True, format="ISO8601" if values.dtype == object else None)
+        if pd.api.types.is_numeric_dtype(values.dtype):  # truth values, too: what a part of a table was taken for
+            return np.full(len(values), np.nan)
+        if not pd.api.types.is_datetime64_any_dtype(values.dtype):
+            values = values.astype("string")
+        dates = pd.to_datetime(values, errors="coerce", utc=True, format="ISO8601")
         seconds = (dates - pd.Timestamp("1970-01-01", tz="UTC")).dt.total_seconds()
         return np.asarray(seconds, np.float64) / _SECONDS_PER_YEAR
     if kind == "boolean":

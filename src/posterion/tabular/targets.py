@@ -72,6 +72,9 @@ def read_target(frame: "pd.DataFrame", name: str, task: str = "auto") -> Target:
     if not known.any():
         raise DataError(f"the target {name!r} has no values")
     kind, distinct = kind_of(values), values.dropna().nunique()
+    infinite = int(np.sum(np.isinf(as_numbers(values, "number")))) if kind == "number" else 0
+    if infinite:
+        raise DataError(f"the target {name!r} has {infinite} infinite values")
     if task == "auto":
         task, why = _decide(values[known], kind, distinct)
     else:
@@ -80,8 +83,6 @@ def read_target(frame: "pd.DataFrame", name: str, task: str = "auto") -> Target:
         if kind not in ("number", "boolean"):
             raise DataError(f"the target {name!r} is a {kind}, not a number; use --task classification")
         numbers = as_numbers(values, "number" if kind == "number" else "boolean")[known]
-        if not np.all(np.isfinite(numbers)):
-            raise DataError(f"the target {name!r} has {int(np.sum(~np.isfinite(numbers)))} infinite values")
         if np.ptp(numbers) == 0:
             raise DataError(f"the target {name!r} is {numbers[0]:g} in every row: there is nothing to predict")
         return Target(name, "regression", numbers, known, why)
