@@ -30,7 +30,7 @@ import posterion as po
 ROOT = Path(__file__).parent.parent
 RESULTS, PAGE = ROOT / "benchmarks/results/images.jsonl", ROOT / "docs/benchmarks/images.md"
 OURS, LAST, PLAIN = "Posterion, IVON", "Posterion, last layer", "the network alone"
-MEMBERS, EPOCHS, BATCH, DRAWS, STRANGE = 3, 10, 128, 16, 1000
+MEMBERS, EPOCHS, BATCH, DRAWS, STRANGE = 2, 10, 128, 16, 1000
 KL_WEIGHT, TRAINED_EPOCHS = 0.1, 4
 FEWEST = 1e-12
 
