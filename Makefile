@@ -4,7 +4,7 @@ SHELL := /bin/bash
 BIN := .venv/bin
 WORKERS ?= 2
 
-.PHONY: help setup demo test test-slow test-extras lint docs bench
+.PHONY: help setup demo test test-slow test-extras lint docs bench packages
 
 help:
 	@echo "make setup   make the environment in .venv (every other target does so by itself)"
@@ -14,6 +14,7 @@ help:
 	@echo "make test-extras  each front end in an environment with its own extra alone (minutes, asks a package index)"
 	@echo "make lint    lint, format and types only"
 	@echo "make docs    build the documentation into ./site; fails on an undocumented public name"
+	@echo "make packages  build the wheel, install it into an empty environment and use it there (ARGS=\"tables pymc\": extras, too)"
 	@echo "make bench   benchmarks against PyMC and NumPyro (minutes)"
 
 # Says nothing and costs milliseconds when .venv is complete and up to date.
@@ -37,6 +38,9 @@ test-slow: setup
 
 test-extras: setup
 	@$(BIN)/python tests_extras/run.py $(ARGS)
+
+packages: setup
+	@$(BIN)/python scripts/check_packages.py $(ARGS)
 
 docs: setup
 	@$(BIN)/python scripts/build_tutorials.py
