@@ -27,6 +27,9 @@ class Found:
     seconds_compiling: float | None = None
 
 
+_OF_OTHER_MODELS = ("linearised_laplace", "swag")
+"""Methods that need a network, or mini-batches, and refuse these models for it."""
+
 Fit = Callable[[Any, int], Found]
 
 
@@ -131,7 +134,8 @@ def fits() -> dict[str, Fit]:
 
     for part in ("variational", "sampling"):  # they report every call
         logging.getLogger(f"pymc.{part}").setLevel(logging.ERROR)
-    found: dict[str, Fit] = {f"posterion {name}": functools.partial(ours, name) for name in names.METHODS}
+    suited = [name for name in names.METHODS if name not in _OF_OTHER_MODELS]
+    found: dict[str, Fit] = {f"posterion {name}": functools.partial(ours, name) for name in suited}
     found["posterion fullrank_advi, resampled"] = resampled
     found |= {
         "pm.fit advi": functools.partial(pymc, "advi"),

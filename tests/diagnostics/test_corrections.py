@@ -113,3 +113,13 @@ def test_the_error_of_a_ratio_of_spreads_is_its_scatter():
     repeats = [corrected(mean=0.1, seed=seed) for seed in range(40)]
     scatter = np.std([np.log(r.widened[0]) for r in repeats], ddof=1)
     assert scatter == pytest.approx(np.mean([r.error_of_widened[0] for r in repeats]), rel=0.4)
+
+
+def test_the_tail_of_weights_that_hardly_differ_is_no_matter():
+    """A regression's exact posterior but for rounding of the fit: k-hat 0.8 of ratios that vary by a few percent."""
+    rng = np.random.default_rng(0)
+    log_weights = np.minimum(0.02 * np.abs(rng.standard_t(1.2, size=DRAWS)), 0.5)
+    found = correct({"x": rng.standard_normal(DRAWS)}, log_weights)
+    assert found.effective_draws > 0.99 * DRAWS
+    assert found.reliable
+    assert with_corrections(judge(log_weights), found).trustworthy

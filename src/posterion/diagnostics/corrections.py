@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     import xarray
 
 
+_NEARLY_ALL = 0.99
+"""Share of the draws that weighted ones are worth, from which the weights are as good as equal."""
+
+
 @dataclass(frozen=True, eq=False)
 class Corrections:
     """Means and standard deviations with and without importance weights, per entry of every free variable.
@@ -63,8 +67,11 @@ class Corrections:
 
     @property
     def reliable(self) -> bool:
-        """Whether k-hat is within its limit, so that the corrected numbers can be reported."""
-        return self.khat <= self.threshold
+        """Whether k-hat is within its limit, so that the corrected numbers can be reported.
+
+        Or whether the weights hardly differ: what shape their tail has is then of no matter.
+        """
+        return self.khat <= self.threshold or self.effective_draws >= _NEARLY_ALL * self.num_draws
 
     @property
     def moved(self) -> Float[np.ndarray, " entries"]:

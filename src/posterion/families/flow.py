@@ -108,12 +108,12 @@ class NormalizingFlow(AbstractFamily):
         u, log_volume = form.marginal(params["splines"]).transform_and_log_det(noise)
         u, more = form.couplings(params["networks"], u)
         log_volume = log_volume + more
-        z, log_gaussian = _GAUSSIAN.transport(layout, params["gaussian"], u)
+        z, log_gaussian = _GAUSSIAN.transport(layout, jnp.asarray(params["gaussian"]), u)
         return z, log_gaussian - _log_normal(u) + _log_normal(noise) - log_volume
 
     def log_prob(self, layout: Layout, params: PyTree, z: Float[Array, " dim"]) -> Float[Array, ""]:
         form = self._form(layout)
-        bent, log_volume = _standardised(params["gaussian"], z)
+        bent, log_volume = _standardised(jnp.asarray(params["gaussian"]), z)
         u, of_couplings = form.back(params["networks"], bent)
         noise, of_splines = form.marginal(params["splines"]).inverse_and_log_det(u)
         return _log_normal(noise) + log_volume + of_couplings + of_splines
@@ -125,7 +125,7 @@ class NormalizingFlow(AbstractFamily):
         shift: Float[Array, " dim"],
         scale: Float[Array, " dim"] | Float[Array, "dim dim"],
     ) -> dict[str, Array]:
-        return {**params, "gaussian": _GAUSSIAN.affine(layout, params["gaussian"], shift, scale)}
+        return {**params, "gaussian": _GAUSSIAN.affine(layout, jnp.asarray(params["gaussian"]), shift, scale)}
 
     def _form(self, layout: Layout) -> "_Form":
         return _form(layout.size, self.layers, self.width, self.knots, float(self.reach))
@@ -217,7 +217,7 @@ def _form_in(dim: int, layers: int, width: int, knots: int, reach: float, x64: b
     )
 
 
-def _standardised(gaussian: Float[ArrayLike, "rows dim"], z: Float[Array, " dim"]) -> tuple[Array, Array]:
+def _standardised(gaussian: Float[Array, "rows dim"], z: Float[Array, " dim"]) -> tuple[Array, Array]:
     """What the Gaussian makes ``z`` of, and the log of that map's volume."""
     factor = _GAUSSIAN.cholesky(gaussian)
     u = jax.scipy.linalg.solve_triangular(factor, z - gaussian[0], lower=True)

@@ -7,7 +7,7 @@ import numpy as np
 from posterion.diagnostics.psis import MINIMUM_DRAWS, khat_threshold, pareto_smooth
 from posterion.diagnostics.verdict.findings import Findings
 
-NEARLY_CONSTANT = 0.05
+NEARLY_CONSTANT = 0.08
 """Standard deviation of the log importance ratios below which the approximation is as good as exact."""
 _DENSE = 500
 """Parameters up to which a full covariance is fitted in reasonable time."""
