@@ -88,7 +88,7 @@ def extras_laplace(model: Any, seed: int) -> Found:
     from pymc_extras import inference
 
     with model:
-        tree = inference.fit_laplace(random_seed=seed, progressbar=False, draws_per_chain=DRAWS // 4, chains=4)
+        tree = inference.fit_laplace(random_seed=seed, progressbar=False, draws=DRAWS)
     return Found(tree["posterior"].data_vars)
 
 
