@@ -135,12 +135,11 @@ class TabularModel:
         self, x: np.ndarray, outcomes: np.ndarray, found: Mapping[str, np.ndarray] | None = None
     ) -> dict[str, float]:
         """Scores for features and outcomes as the estimator knows them, and what it says of them if that is known."""
-        if found is None:
-            found = self.estimator.predict_summary(x, coverage=COVERAGE)
+        said = self.estimator.predict_summary(x, coverage=COVERAGE) if found is None else found
         if self.task == "classification":
-            return score_classes(found["probabilities"], outcomes)
-        inside = (found["low"] <= outcomes) & (outcomes <= found["high"])
-        return score_numbers(found["mean"], outcomes, self.estimator.log_score(x, outcomes), inside)
+            return score_classes(said["probabilities"], outcomes)
+        inside = (said["low"] <= outcomes) & (outcomes <= said["high"])
+        return score_numbers(said["mean"], outcomes, self.estimator.log_score(x, outcomes), inside)
 
     def log_scores(self, x: np.ndarray, outcomes: np.ndarray) -> np.ndarray:
         """Log predictive density (or probability) of each row's outcome, in nats."""

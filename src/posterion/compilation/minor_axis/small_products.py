@@ -10,6 +10,7 @@ a sum over all rows, stays a matrix product.
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.core import ShapedArray
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 from jaxtyping import Float
@@ -36,7 +37,7 @@ def _sum(left: Array, right: Array) -> Array:
 _small_product = Primitive("small_product")
 _small_product.def_impl(jax.jit(_sum))
 _small_product.def_abstract_eval(
-    lambda left, right: jax.core.ShapedArray((left.shape[1], right.shape[1]), jnp.result_type(left, right))
+    lambda left, right: ShapedArray((left.shape[1], right.shape[1]), jnp.result_type(left, right))
 )
 mlir.register_lowering(_small_product, mlir.lower_fun(_sum, multiple_results=False))
 ad.defbilinear(
