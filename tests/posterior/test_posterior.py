@@ -72,7 +72,8 @@ def test_the_file_gives_the_same_numbers_back(approx, tmp_path):
     np.testing.assert_array_equal(approx.sample(7)["posterior"]["w_1_2"], loaded.sample(7)["posterior"]["w_1_2"])
     assert repr(loaded) == repr(approx)
     assert loaded.elbo == approx.elbo
-    assert str(loaded.diagnose()) == str(approx.diagnose())
+    missing = set(approx.diagnose().reasons) - set(loaded.diagnose().reasons)
+    assert all("the posterior is the prior" in reason for reason in missing)  # which takes the model to tell
     assert loaded.record == approx.record
     with pytest.raises(DataError, match="not at hand"):
         loaded.predict()
