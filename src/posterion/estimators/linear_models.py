@@ -6,14 +6,16 @@ import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 from posterion.errors import DataError
-from posterion.estimators.base import AbstractClassifier, AbstractEstimator, AbstractRegressor
+from posterion.estimators.base import AbstractEstimator
 from posterion.estimators.classes import Logits
+from posterion.estimators.classifier import AbstractClassifier
 from posterion.estimators.columns import Columns
 from posterion.estimators.counts import CountPrediction
 from posterion.estimators.likelihoods import Bernoulli, Categorical, Likelihood, Poisson
 from posterion.estimators.linear import GridPosterior, LinearGaussian, LinearPosterior
 from posterion.estimators.network import Network
 from posterion.estimators.predictive import NumericPrediction
+from posterion.estimators.regressor import AbstractRegressor
 from posterion.estimators.threads import one_thread
 
 

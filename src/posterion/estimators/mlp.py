@@ -6,13 +6,14 @@ import numpy as np
 
 from posterion.errors import DataError
 from posterion.estimators import ensemble
-from posterion.estimators.base import AbstractClassifier, AbstractRegressor
 from posterion.estimators.classes import Logits
+from posterion.estimators.classifier import AbstractClassifier
 from posterion.estimators.ensemble import Calibration, HeldOut
 from posterion.estimators.fitting import AbstractMLP
 from posterion.estimators.gauss_newton import PATIENCE
 from posterion.estimators.likelihoods import Bernoulli, Categorical, Likelihood, StudentT
 from posterion.estimators.predictive import NumericPrediction
+from posterion.estimators.regressor import AbstractRegressor
 
 
 class BayesianMLPRegressor(AbstractRegressor, AbstractMLP):

@@ -1,0 +1,195 @@
+"""What all estimators of numbers share: predictions, intervals, scores and uncertainty."""
+
+from typing import Any
+
+import numpy as np
+from sklearn.base import RegressorMixin
+from sklearn.utils.validation import (
+    check_consistent_length,
+    column_or_1d,
+)
+
+from posterion.errors import DataError, OptionError
+from posterion.estimators.base import AbstractEstimator, generator, tails_of
+
+
+class AbstractRegressor(RegressorMixin, AbstractEstimator):
+    """Predictions of a numeric outcome, from `_predictive`."""
+
+    def _predictive(self, X: Any) -> Any:
+        raise NotImplementedError
+
+    def _targets(self, y: Any, x: np.ndarray) -> np.ndarray:
+        if y is None:
+            raise ValueError(f"{type(self).__name__} requires y to be passed, but the target y is None")
+        y = column_or_1d(y, warn=True)
+        check_consistent_length(x, y)
+        try:
+            y = np.asarray(y, np.float64)
+        except (TypeError, ValueError) as error:
+            raise DataError(f"y must be numbers to predict a numeric outcome: {error}") from error
+        if not np.all(np.isfinite(y)):
+            raise DataError("Input y contains NaN or infinity; leave out the rows without an outcome")
+        return y
+
+    def predict(self, X, *, return_std=False):
+        """Predictive mean, and the standard deviation of new outcomes if asked for.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            New rows.
+        return_std : bool, default=False
+            Whether to give the standard deviation as well.
+
+        Returns
+        -------
+        y_mean : ndarray of shape (n_samples,)
+            In the target's own units.
+        y_std : ndarray of shape (n_samples,)
+            Only with ``return_std``; noise included.
+        """
+        predictive = self._predictive(X)
+        return (predictive.mean(), predictive.std()) if return_std else predictive.mean()
+
+    def predict_interval(self, X, *, coverage=0.9):
+        """Central intervals that hold new outcomes with a given probability.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            New rows.
+        coverage : float, default=0.9
+            Probability of each interval.
+
+        Returns
+        -------
+        interval : ndarray of shape (n_samples, 2)
+            Lower and upper ends.
+        """
+        return self.predict_quantiles(X, quantiles=tails_of(coverage))
+
+    def predict_quantiles(self, X, *, quantiles=(0.05, 0.5, 0.95)):
+        """Quantiles of new outcomes.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            New rows.
+        quantiles : sequence of float, default=(0.05, 0.5, 0.95)
+            Probabilities between 0 and 1.
+
+        Returns
+        -------
+        values : ndarray of shape (n_samples, n_quantiles)
+            One column for each probability.
+        """
+        levels = np.atleast_1d(np.asarray(quantiles, float))
+        if not np.all((levels > 0) & (levels < 1)):
+            raise OptionError(f"quantiles must be probabilities between 0 and 1, not {quantiles!r}")
+        predictive = self._predictive(X)
+        return np.stack([predictive.quantile(float(level)) for level in levels], axis=1)
+
+    def log_score(self, X, y, sample_weight=None):
+        """Mean log predictive density of outcomes, on their original scale. More is better.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows.
+        y : array-like of shape (n_samples,)
+            Their outcomes.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the rows in the mean.
+
+        Returns
+        -------
+        score : float
+            In nats.
+        """
+        return float(np.average(self.log_scores(X, y), weights=sample_weight))
+
+    def log_scores(self, X, y):
+        """Log predictive density of each outcome, on its original scale.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows.
+        y : array-like of shape (n_samples,)
+            Their outcomes.
+
+        Returns
+        -------
+        scores : ndarray of shape (n_samples,)
+            In nats.
+        """
+        predictive = self._predictive(X)
+        x = np.empty((len(predictive.mean()), 0))
+        return predictive.log_density(self._targets(y, x))
+
+    def uncertainty(self, X):
+        """Variance of new outcomes, split into what more data could and could not take away.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            New rows.
+
+        Returns
+        -------
+        uncertainty : dict of str to ndarray of shape (n_samples,)
+            Variances ``total``, ``aleatoric`` (the noise) and ``epistemic`` (not knowing the function).
+        """
+        predictive = self._predictive(X)
+        aleatoric, epistemic = predictive.aleatoric_variance(), predictive.epistemic_variance()
+        return {"total": aleatoric + epistemic, "aleatoric": aleatoric, "epistemic": epistemic}
+
+    def predict_summary(self, X, *, coverage=0.9):
+        """All that is usually asked of a prediction, for the price of one.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            New rows.
+        coverage : float, default=0.9
+            Probability with which new outcomes lie between the bounds.
+
+        Returns
+        -------
+        summary : dict of str to ndarray of shape (n_samples,)
+            ``mean`` and ``std`` as of ``predict``, ``low`` and ``high`` as of ``predict_interval``, and the variances
+            ``total``, ``aleatoric`` and ``epistemic`` as of ``uncertainty``.
+        """
+        low, high = tails_of(coverage)
+        predictive = self._predictive(X)
+        aleatoric, epistemic = predictive.aleatoric_variance(), predictive.epistemic_variance()
+        return {
+            "mean": predictive.mean(),
+            "std": np.sqrt(aleatoric + epistemic),
+            "low": predictive.quantile(low),
+            "high": predictive.quantile(high),
+            "total": aleatoric + epistemic,
+            "aleatoric": aleatoric,
+            "epistemic": epistemic,
+        }
+
+    def sample_y(self, X, n_samples=1, random_state=0):
+        """Random outcomes of new rows.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples_X, n_features)
+            New rows.
+        n_samples : int, default=1
+            Outcomes of each row, independent of each other.
+        random_state : int, RandomState instance or None, default=0
+            Of the draws.
+
+        Returns
+        -------
+        y_samples : ndarray of shape (n_samples_X, n_samples)
+            In the target's own units.
+        """
+        rng = generator(random_state)
+        return self._predictive(X).sample(rng, int(n_samples))
