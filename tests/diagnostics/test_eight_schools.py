@@ -29,11 +29,15 @@ def target():
 
 
 @pytest.mark.parametrize("seed", [1, 2])
-def test_a_scale_that_is_twice_too_wide_is_never_trusted(target, seed):
+def test_a_scale_that_is_twice_too_wide_is_never_trusted(target, seed, tmp_path):
     approx = fit(target, "dadvi", random_seed=seed)
     first = repr(approx)
     assert "trustworthy" not in first  # k-hat is all that is known so far, and it is fine
     assert "nothing against it at first look" in first
+    approx.save(tmp_path / "schools.posterion")
+    loaded = repr(po.load(tmp_path / "schools.posterion"))  # it cannot be looked at closer, and is not trusted either
+    assert "trustworthy" not in loaded
+    assert "po.load(path, model=...)" in loaded
     verdict = approx.diagnose()
     assert verdict.khat < verdict.khat_threshold
     assert not verdict.trustworthy

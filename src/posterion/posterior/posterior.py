@@ -484,8 +484,9 @@ class Posterior:
         whole = self.__dict__.get("_whole_verdict")
         if whole is not None:
             return whole.summary
-        looks_closer = self.has_data and not self.record.is_network
-        return self._verdict.first_look if looks_closer else self._verdict.summary
+        if self.record.is_network:  # weights are not looked at one by one
+            return self._verdict.summary
+        return self._verdict.first_look(model_at_hand=self.has_data)
 
     # ---- pieces
     def key(self, purpose: str, random_seed: int | None) -> np.ndarray:

@@ -62,17 +62,20 @@ class Verdict:
         reasons = [reason for reason in self.reasons if not reason.startswith("converged")] or self.reasons
         return f"{word}: {reasons[0]}"
 
-    @property
-    def first_look(self) -> str:
+    def first_look(self, *, model_at_hand: bool) -> str:
         """The same, before means and spreads were looked at one by one: k-hat of all together can miss one that is off.
 
         Found against, it is final; nothing found is no trust yet.
+
+        Parameters
+        ----------
+        model_at_hand
+            False for a posterior that was loaded without its model, of which nothing more can be seen.
         """
         if not self.trustworthy:
             return self.summary
-        return (
-            f"nothing against it at first look ({self.summary.partition(': ')[2]}); diagnose() looks at each variable"
-        )
+        closer = "diagnose()" if model_at_hand else "with its model, po.load(path, model=...), diagnose()"
+        return f"nothing against it at first look ({self.summary.partition(': ')[2]}); {closer} looks at each variable"
 
     def __str__(self) -> str:
         lines = ["The approximation looks " + ("trustworthy." if self.trustworthy else "NOT trustworthy.")]
