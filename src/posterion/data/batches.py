@@ -65,7 +65,6 @@ class Evenly:
     """
 
     def __init__(self, num_rows: int, batch_size: int) -> None:
-        self.num_rows = num_rows
         self.steps = -(-num_rows // batch_size)
         self.size = -(-num_rows // self.steps)
         self.longer = self.steps - (self.steps * self.size - num_rows)
@@ -82,8 +81,7 @@ class Evenly:
 class RandomRows(AbstractBatches):
     """Every step sees at most ``batch_size`` rows, without replacement within an epoch.
 
-    The rows are picked on the host, many steps at once: a gather inside the compiled step costs more than the rest of
-    a small model's step (measured: 40,000 steps of 50 rows in 0.9 s instead of 0.5 s).
+    The rows are picked on the host, many steps at once, and laid out as the compiled step reads them.
 
     Parameters
     ----------

@@ -45,7 +45,10 @@ def refuse_improper(task: Task, mean: Float[np.ndarray, " dim"], spread: Float[n
     if not wide.size or not np.all(np.isfinite(mean)):
         return
     density = _density(task)
-    endless = [int(k) for k in wide if _stays_up(density, mean, int(k), float(spread[k]))]
+    top = density(mean)
+    if not np.isfinite(top):
+        return
+    endless = [int(k) for k in wide if _stays_up(density, top, mean, int(k), float(spread[k]))]
     if not endless:
         return
     names = task.layout.entry_names()
@@ -68,11 +71,8 @@ def _density(task: Task) -> Callable[[np.ndarray], float]:
     return density
 
 
-def _stays_up(density: Callable[[np.ndarray], float], mean: np.ndarray, entry: int, spread: float) -> bool:
-    """Whether on one side at least the density has not fallen at any distance."""
-    top = density(mean)
-    if not np.isfinite(top):
-        return False
+def _stays_up(density: Callable[[np.ndarray], float], top: float, mean: np.ndarray, entry: int, spread: float) -> bool:
+    """Whether on one side at least the density has not fallen below ``top``, its value at the mean, at any distance."""
     for side in (1.0, -1.0):
         z = mean.copy()
         for power in range(_FARTHEST + 1):

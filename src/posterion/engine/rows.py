@@ -113,8 +113,8 @@ class RowStreams:
         size = self._given.rows_per_step
         if size is None:
             return AllRows(self.sample.data)
-        rows = sum(self._given.values[name].nbytes for name in self._axes)
-        if self._given.source is None and rows <= _RESIDENT_BYTES and not self.by_batches:
+        size_of_all = sum(self._given.values[name].nbytes for name in self._axes)
+        if self._given.source is None and size_of_all <= _RESIDENT_BYTES and not self.by_batches:
             place = partial(_shared, self._team, tuple(self._axes.items()))
             rows = self._converted(self._given.values)
             return RandomRows(rows, self._axes, size, self._seed, self._whole, place, stacked)
@@ -183,8 +183,7 @@ def batch_windows(stream: StreamedRows, count: int, seed: int) -> Iterator[tuple
 
 def _placed(team: Team, axes: tuple[tuple[str, int], ...], rows: Data) -> Data:
     moved = {name: jnp.moveaxis(rows[name], 0, axis) if axis else rows[name] for name, axis in axes}
-    packed = pack(moved, dict(axes))
-    return {name: spread_rows(packed[name], axis, team) for name, axis in axes}
+    return _shared(team, axes, pack(moved, dict(axes)))
 
 
 def _shared(team: Team, axes: tuple[tuple[str, int], ...], rows: Data) -> Data:

@@ -82,6 +82,13 @@ class AbstractClassifier(ClassifierMixin, AbstractEstimator):
         """Predictive probabilities, and the expected entropy."""
         return _expectations_of(*self._members(X))
 
+    def _bounded(self, X: Any, coverage: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The same, and intervals of the probabilities."""
+        tails = tails_of(coverage)
+        weights, members = self._members(X)
+        probabilities, entropy = _expectations_of(weights, members)
+        return probabilities, entropy, _around(probabilities, probability_intervals(weights, members, tails))
+
     def predict_proba(self, X):
         """Probabilities of the classes, averaged over the posterior.
 
@@ -201,9 +208,7 @@ class AbstractClassifier(ClassifierMixin, AbstractEstimator):
         interval : ndarray of shape (n_samples, n_classes, 2)
             Lower and upper ends; classes as in ``classes_``.
         """
-        tails = tails_of(coverage)
-        weights, members = self._members(X)
-        return _around(_expectations_of(weights, members)[0], probability_intervals(weights, members, tails))
+        return self._bounded(X, coverage)[2]
 
     def predict_summary(self, X, *, coverage=0.9):
         """All that is usually asked of a prediction, for the price of one.
@@ -222,10 +227,7 @@ class AbstractClassifier(ClassifierMixin, AbstractEstimator):
             ``predict_proba_interval``; ``total``, ``aleatoric`` and ``epistemic`` of shape (n_samples,), as of
             ``uncertainty``.
         """
-        tails = tails_of(coverage)
-        weights, members = self._members(X)
-        probabilities, entropy = _expectations_of(weights, members)
-        interval = _around(probabilities, probability_intervals(weights, members, tails))
+        probabilities, entropy, interval = self._bounded(X, coverage)
         bounds = {"low": interval[..., 0], "high": interval[..., 1]}
         return {"probabilities": probabilities} | bounds | _entropies(probabilities, entropy)
 

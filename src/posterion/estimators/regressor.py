@@ -141,9 +141,7 @@ class AbstractRegressor(RegressorMixin, AbstractEstimator):
         uncertainty : dict of str to ndarray of shape (n_samples,)
             Variances ``total``, ``aleatoric`` (the noise) and ``epistemic`` (not knowing the function).
         """
-        predictive = self._predictive(X)
-        aleatoric, epistemic = predictive.aleatoric_variance(), predictive.epistemic_variance()
-        return {"total": aleatoric + epistemic, "aleatoric": aleatoric, "epistemic": epistemic}
+        return _variances(self._predictive(X))
 
     def predict_summary(self, X, *, coverage=0.9):
         """All that is usually asked of a prediction, for the price of one.
@@ -163,15 +161,13 @@ class AbstractRegressor(RegressorMixin, AbstractEstimator):
         """
         low, high = tails_of(coverage)
         predictive = self._predictive(X)
-        aleatoric, epistemic = predictive.aleatoric_variance(), predictive.epistemic_variance()
+        variances = _variances(predictive)
         return {
             "mean": predictive.mean(),
-            "std": np.sqrt(aleatoric + epistemic),
+            "std": np.sqrt(variances["total"]),
             "low": predictive.quantile(low),
             "high": predictive.quantile(high),
-            "total": aleatoric + epistemic,
-            "aleatoric": aleatoric,
-            "epistemic": epistemic,
+            **variances,
         }
 
     def sample_y(self, X, n_samples=1, random_state=0):
@@ -193,3 +189,9 @@ class AbstractRegressor(RegressorMixin, AbstractEstimator):
         """
         rng = generator(random_state)
         return self._predictive(X).sample(rng, int(n_samples))
+
+
+def _variances(predictive: Any) -> dict[str, np.ndarray]:
+    """Total, aleatoric and epistemic."""
+    aleatoric, epistemic = predictive.aleatoric_variance(), predictive.epistemic_variance()
+    return {"total": aleatoric + epistemic, "aleatoric": aleatoric, "epistemic": epistemic}

@@ -18,7 +18,7 @@ import numpy as np
 from jaxtyping import Float
 
 from posterion._typing import Batch
-from posterion.methods.starts import one_blas_thread
+from posterion.methods.starts import objective, one_blas_thread
 
 _ITERATIONS = 50
 _SIGNS = 32
@@ -49,17 +49,11 @@ def missed_width(program: Callable, initial: Float[np.ndarray, " dim"], batch: B
     from scipy.optimize import minimize  # a third of a second to import
 
     dtype, dim = jnp.result_type(float), initial.size
-    random, zero = np.random.default_rng(seed), np.zeros(dim, jnp.result_type(float))
-
-    def value_and_gradient(z: np.ndarray) -> tuple[float, np.ndarray]:
-        value, gradient, _ = program(z.astype(dtype), zero, batch)
-        value, gradient = float(value), np.asarray(gradient, np.float64)
-        if not (np.isfinite(value) and np.all(np.isfinite(gradient))):
-            return 1e300, np.zeros(dim)  # the line search steps back
-        return value, gradient
-
+    random = np.random.default_rng(seed)
     with one_blas_thread():
-        found = minimize(value_and_gradient, initial, jac=True, method="L-BFGS-B", options={"maxiter": _ITERATIONS})
+        found = minimize(
+            objective(program, batch), initial, jac=True, method="L-BFGS-B", options={"maxiter": _ITERATIONS}
+        )
         at = found.x.astype(dtype)
         product = lambda v: np.asarray(program(at, v.astype(dtype), batch)[2], np.float64)
         signs = random.choice([-1.0, 1.0], size=(_SIGNS, dim))

@@ -121,6 +121,20 @@ def well_scaled(curvature: Float[np.ndarray, " dim"]) -> bool:
     return bool(2 * usable.size > curvature.size and usable.min() > 1e-2 and usable.max() < 1e3)
 
 
+def objective(program: Callable, batch: Batch) -> Callable[[np.ndarray], tuple[float, np.ndarray]]:
+    """Value and gradient as SciPy's L-BFGS asks for them, in double; ``program`` is `derivatives`, compiled."""
+    dtype = jnp.result_type(float)
+
+    def value_and_gradient(z: np.ndarray) -> tuple[float, np.ndarray]:
+        value, gradient, _ = program(z.astype(dtype), np.zeros(z.shape, dtype), batch)
+        value, gradient = float(value), np.asarray(gradient, np.float64)
+        if not (np.isfinite(value) and np.all(np.isfinite(gradient))):
+            return 1e300, np.zeros_like(z)  # the line search steps back
+        return value, gradient
+
+    return value_and_gradient
+
+
 def whiten(program: Callable, initial: Float[np.ndarray, " dim"], batch: Batch) -> Whitening | None:
     """Mode and curvature near ``initial``, or None where no finite mode was found.
 
@@ -135,16 +149,7 @@ def whiten(program: Callable, initial: Float[np.ndarray, " dim"], batch: Batch) 
     """
     from scipy.optimize import minimize  # a third of a second to import
 
-    dtype = jnp.result_type(float)
-    zero = np.zeros(initial.shape, dtype)
-
-    def value_and_gradient(z: np.ndarray) -> tuple[float, np.ndarray]:
-        value, gradient, _ = program(z.astype(dtype), zero, batch)
-        value, gradient = float(value), np.asarray(gradient, np.float64)
-        if not (np.isfinite(value) and np.all(np.isfinite(gradient))):
-            return 1e300, np.zeros_like(z)  # the line search steps back
-        return value, gradient
-
+    value_and_gradient = objective(program, batch)
     z = np.asarray(initial, np.float64)
     previous = np.inf
     with one_blas_thread():

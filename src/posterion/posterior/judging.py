@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 _DRAWS = 4096
 """Fresh draws that corrections are made of."""
-_LEAST_ROWS = 10
+LEAST_ROWS = 10
 """Held-out rows."""
 
 
@@ -59,8 +59,8 @@ def judge_held_out(
     assert isinstance(target, AbstractRowTarget)  # others observe nothing that has a name  # noqa: S101
     observed = target.observed[name]
     scores = np.asarray(posterior.predict(inputs).log_score(name, outcomes), np.float64)
-    if len(scores) < _LEAST_ROWS:
-        raise DataError(f"{len(scores)} held-out rows say too little; give at least {_LEAST_ROWS}")
+    if len(scores) < LEAST_ROWS:
+        raise DataError(f"{len(scores)} held-out rows say too little; give at least {LEAST_ROWS}")
     seen = posterior.fitted_data.get(observed.slot or "", outcomes)  # a loaded posterior does not keep those it saw
     return with_held_out(verdict, scores, null_scores(seen, outcomes, observed.kind))
 

@@ -24,7 +24,7 @@ from jaxtyping import Float
 from posterion.errors import DataError, OptionError, UnsupportedModelError
 from posterion.families import Mixture
 from posterion.posterior.importance import affordable_draws, weighted_draws
-from posterion.posterior.judging import observed_name
+from posterion.posterior.judging import LEAST_ROWS, observed_name
 
 if TYPE_CHECKING:
     from posterion.posterior.posterior import Posterior
@@ -33,7 +33,6 @@ _UPDATES = 10_000
 _TOLERANCE = 1e-8
 _SMALLEST_WEIGHT = 1e-6
 _DRAWS = 4096
-_LEAST_ROWS = 10
 
 
 def stacking_weights(log_scores: Float[np.ndarray, "components rows"]) -> Float[np.ndarray, " components"]:
@@ -86,8 +85,8 @@ def stack(
         predicted = alone.predict(inputs, draws, random_seed)
         scores.append(np.asarray(predicted.log_score(name, outcomes), np.float64))
     log_scores = np.stack(scores)
-    if log_scores.shape[1] < _LEAST_ROWS:
-        raise DataError(f"{log_scores.shape[1]} held-out rows say too little of weights; give at least {_LEAST_ROWS}")
+    if log_scores.shape[1] < LEAST_ROWS:
+        raise DataError(f"{log_scores.shape[1]} held-out rows say too little of weights; give at least {LEAST_ROWS}")
     weights = stacking_weights(log_scores)
     logs = np.log(np.maximum(weights, _SMALLEST_WEIGHT)).astype(params["log_weights"].dtype)
     stacked = {**params, "log_weights": logs}
