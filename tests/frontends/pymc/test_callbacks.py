@@ -9,8 +9,9 @@ from scipy import stats
 
 pytest.importorskip("pymc")
 
+import posterion as po
 from posterion.errors import UnsupportedModelError
-from posterion.frontends.pymc import callbacks, dispatch
+from posterion.frontends.pymc import callbacks, dispatch, from_pymc
 
 # isort: split
 import pymc as pm
@@ -165,6 +166,71 @@ def test_elementwise_functions_without_a_jax_version():
     at = np.array([0.5, 1.0, 4.0])
     with jax.enable_x64(True):
         np.testing.assert_allclose(convert([nu, x], [output])(1.5, at)[0], kve(1.5, at), rtol=1e-14)
+
+
+# --------------------------------------------------------------------------------------------- whole models
+
+
+class Far(Op):
+    """A black box whose result is nothing without double precision: x -> 1e6 + sin x."""
+
+    in_double = set()  # whether JAX had double precision in the threads that called
+
+    def make_node(self, x):
+        x = pt.as_tensor(x)
+        return Apply(self, [x], [x.type()])
+
+    def perform(self, node, inputs, outputs):
+        Far.in_double.add(jax.config.jax_enable_x64)
+        outputs[0][0] = 1e6 + np.sin(inputs[0])
+
+    def pullback(self, inputs, outputs, cotangents):
+        return [cotangents[0] * pt.cos(inputs[0])]
+
+
+@pytest.fixture(scope="module")
+def far():
+    """A model with a black box, and its target."""
+    with pm.Model() as model:
+        x = pm.Normal("x", shape=3)
+        pm.Normal("y", Far()(x) - 1e6, 0.1, observed=[0.1, 0.2, 0.3])
+    return model, from_pymc(model, host_callbacks=True)
+
+
+def test_double_precision_passes_threads_that_have_single(far):
+    model, target = far
+    points = np.random.default_rng(0).normal(size=(20, 3))
+    mode = pytensor.compile.mode.Mode("py", "fast_run")
+    logp, dlogp = model.compile_logp(mode=mode), model.compile_dlogp(mode=mode)
+    with jax.enable_x64(True):
+        slow = jax.jit(lambda a: jax.lax.fori_loop(0, 300, lambda _, a: jnp.tanh(a @ a / 1000), a))
+        all_of = lambda z, data: jax.lax.map(jax.value_and_grad(lambda z: target.log_density(z, data)), z)
+        after = jax.jit(lambda a, z: all_of(z + 0 * a[0, 0], target.data))
+        after(slow(jnp.ones((300, 300))), points)  # compiled
+        Far.in_double.clear()
+        # What waits for something else runs in a thread of XLA's.
+        values, gradients = map(np.asarray, after(slow(jnp.ones((300, 300))), points))
+    assert False in Far.in_double
+    np.testing.assert_allclose(values, [logp({"x": z}) for z in points], rtol=1e-8)
+    np.testing.assert_allclose(gradients, [dlogp({"x": z}) for z in points], rtol=1e-8)
+
+
+def test_second_derivatives(far):
+    _, target = far
+    with jax.enable_x64(True):
+        z = jnp.array([0.3, -1.2, 2.0])
+        found = jax.hessian(target.log_density)(z, target.data)
+    s, y = np.sin(z), np.array([0.1, 0.2, 0.3])
+    # Differences have ten digits; six of them go with the million that is added.
+    np.testing.assert_allclose(found, np.diag(-1 - 100 * (np.cos(z) ** 2 + (y - s) * s)), rtol=1e-4, atol=1e-6)
+
+
+def test_a_black_box_is_fitted_by_default(far):
+    approx = po.fit(far[1], n=500, progress=False, random_seed=1)
+    # Near zero the sine is a line: y ~ Normal(x, 0.1) under x ~ Normal(0, 1).
+    draws = approx.sample(1000)["posterior"]["x"].values[0]
+    np.testing.assert_allclose(draws.mean(0), np.arcsin([0.1, 0.2, 0.3]) / 1.01, atol=0.03)
+    np.testing.assert_allclose(draws.std(0), 0.1, rtol=0.2)
 
 
 # --------------------------------------------------------------------------------------------- PyMC's own

@@ -3,12 +3,13 @@
 A model may hold operations that exist only as Python or NumPy code: an author's own Op around a simulator, the spline
 of ``pm.Interpolated``, the integrator of ``pm.ode``. Within `host_callbacks` their conversion is a call out of the
 compiled program into the operation's own ``perform``, and for the gradient into the graph of its ``pullback`` (which
-was called ``L_op``). Random variables without a JAX sampler are drawn on the host likewise, from a NumPy generator
-seeded by the JAX key, so that the same key gives the same draw.
+was called ``L_op``). Second derivatives, which the whitened start uses, are differences of gradients. Random variables
+without a JAX sampler are drawn on the host likewise, from a NumPy generator seeded by the JAX key, so that the same key
+gives the same draw.
 
 What it costs: every evaluation leaves the compiled program, which takes some 50 microseconds plus the operation
-itself; draws mapped over are called one after the other; and derivatives are first order and reverse mode only
-(``jax.grad``, not ``jax.jvp`` or ``jax.hessian``).
+itself; draws mapped over are called one after the other; and derivatives are first in reverse and then, for second
+ones, in forward mode (``jax.grad`` and ``jax.hessian``, not ``jax.jvp``).
 """
 
 import contextlib
@@ -20,13 +21,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from posterion.errors import UnsupportedModelError
+from posterion.frontends.host_calls import call_on_host, difference
 from posterion.frontends.pymc import foreign
 from posterion.frontends.pymc.overlay import Overlay
 
 # isort: split
 import pytensor
 import pytensor.tensor as pt
-from pytensor.gradient import Lop
 from pytensor.graph.basic import Apply, Constant, Variable
 from pytensor.graph.op import Op
 from pytensor.link.jax.dispatch import jax_funcify
@@ -74,12 +75,11 @@ class _HostFunction:
         ]
 
         def on_host(*values):
-            given = [np.asarray(v).astype(dtype) for v, dtype in zip(values, self._input_dtypes, strict=True)]
+            given = [v.astype(dtype) for v, dtype in zip(values, self._input_dtypes, strict=True)]
             with self._guard:
-                found = self._function(*given)
-            return [np.asarray(v, dtype=r.dtype).reshape(r.shape) for v, r in zip(found, results, strict=True)]
+                return self._function(*given)
 
-        return jax.pure_callback(on_host, results, *arguments, vmap_method="sequential")
+        return call_on_host(on_host, results, *arguments)
 
 
 def _is_float(variable: Variable) -> bool:
@@ -93,8 +93,39 @@ def _gradient(node: Apply) -> Callable:
     if any(None in shape for shape in shapes):
         raise NotImplementedError(f"the shapes of its inputs are not known: {shapes}")
     cotangents = [output.type() for output in outputs]
-    results = Lop(outputs, inputs, cotangents, disconnected_inputs="ignore", return_disconnected="zero")
-    return _HostFunction([*node.inputs, *cotangents], results, shapes)
+    known = dict(zip(outputs, cotangents, strict=True))
+    results = pytensor.grad(None, inputs, known_grads=known, disconnected_inputs="ignore", return_disconnected="zero")
+    return _linear_in_cotangents(_HostFunction([*node.inputs, *cotangents], results, shapes))
+
+
+def _by_differences(function: Callable) -> Callable:
+    """The function with derivatives in forward mode."""
+
+    @jax.custom_jvp
+    def call(*arguments):
+        return tuple(function(*arguments))
+
+    @call.defjvp
+    def _(primals, tangents):
+        return call(*primals), tuple(difference(call, primals, tangents))
+
+    return call
+
+
+def _linear_in_cotangents(function: Callable) -> Callable:
+    """A gradient ``(arguments, cotangents) -> cotangents`` with derivatives in forward mode."""
+
+    @jax.custom_jvp
+    def call(arguments, cotangents):
+        return tuple(function(*arguments, *cotangents))
+
+    @call.defjvp
+    def _(primals, tangents):
+        (arguments, cotangents), (direction, changes) = primals, tangents
+        curved = difference(lambda *arguments: call(arguments, cotangents), arguments, direction)
+        return call(*primals), tuple(map(jnp.add, curved, call(arguments, changes)))
+
+    return call
 
 
 def on_host(op: Op, node: Apply, **kwargs) -> Callable:
@@ -108,7 +139,7 @@ def on_host(op: Op, node: Apply, **kwargs) -> Callable:
     with foreign.graph_lock:
         shapes = _static_shapes(op, node)
         copy = node.clone_with_new_inputs([i.type() for i in node.inputs])
-        forward = _HostFunction(copy.inputs, copy.outputs, shapes)
+        forward = _by_differences(_HostFunction(copy.inputs, copy.outputs, shapes))
         try:
             backward, obstacle = _gradient(copy), None
         except Exception as error:  # whatever a user's pullback raises matters only if a gradient is asked for
@@ -116,10 +147,10 @@ def on_host(op: Op, node: Apply, **kwargs) -> Callable:
 
     @jax.custom_vjp
     def call(*arguments):
-        return tuple(forward(*arguments))
+        return forward(*arguments)
 
     def call_forward(*arguments):
-        return call(*arguments), arguments
+        return forward(*arguments), arguments
 
     def call_backward(arguments, cotangents):
         if backward is None:
@@ -128,7 +159,7 @@ def on_host(op: Op, node: Apply, **kwargs) -> Callable:
                 "Give it a pullback method, or write it in JAX with pytensor.wrap_jax."
             ) from obstacle
         given = [c for c, o in zip(cotangents, copy.outputs, strict=True) if _is_float(o)]
-        found = iter(backward(*arguments, *given))
+        found = iter(backward(arguments, given))
         return tuple(
             next(found) if _is_float(v) else np.zeros(jnp.shape(a), jax.dtypes.float0)
             for v, a in zip(copy.inputs, arguments, strict=True)
@@ -166,19 +197,15 @@ def _draw_on_host(op: RandomVariable, node: Apply) -> Callable:
         typed = jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
 
         def draw(bits, *values):
-            rng = np.random.default_rng(np.asarray(bits))
             dtypes = [p.type.dtype for p in op.dist_params(node)]
-            given = [np.asarray(v).astype(t) for v, t in zip(values, dtypes, strict=True)]
-            drawn = op.rng_fn(rng, *given, None if size is None else tuple(size))
-            return np.asarray(drawn, dtype=dtype).reshape(shape)
+            given = [v.astype(t) for v, t in zip(values, dtypes, strict=True)]
+            drawn = op.rng_fn(np.random.default_rng(bits), *given, None if size is None else tuple(size))
+            return [drawn]
 
-        return jax.pure_callback(
-            draw,
-            jax.ShapeDtypeStruct(shape, dtype),
-            jax.random.key_data(key) if typed else key,
-            *parameters,
-            vmap_method="sequential",
+        [drawn] = call_on_host(
+            draw, [jax.ShapeDtypeStruct(shape, dtype)], jax.random.key_data(key) if typed else key, *parameters
         )
+        return drawn
 
     return sample
 

@@ -17,6 +17,7 @@ from jaxtyping import Float
 
 from posterion._typing import Array, Data
 from posterion.errors import UnsupportedModelError
+from posterion.frontends.host_calls import call_on_host, difference
 from posterion.target import AbstractTarget, Layout, Variable
 
 _SPEED = (
@@ -152,24 +153,9 @@ def _size(shape: tuple[int, ...]) -> int:
 
 
 def _call(function: Callable, shapes: Sequence[tuple[int, ...]], z: Array) -> list[Array]:
-    """Call a function of NumPy in double precision from compiled code, one point after another.
-
-    Numbers travel as whole numbers, their bits: the thread that calls back may be one in which JAX has only single
-    precision, and JAX rounds whatever passes there to that.
-    """
-    kind = np.dtype(z.dtype)
-    words = () if kind.itemsize == 4 else (kind.itemsize // 4,)
-
-    def on_host(bits: Any) -> list[np.ndarray]:
-        found = function(np.ascontiguousarray(bits).reshape(-1).view(kind).astype(np.float64))
-        return [
-            np.asarray(value, kind).reshape(-1).view(np.uint32).reshape((*np.shape(value), *words)) for value in found
-        ]
-
-    results = [jax.ShapeDtypeStruct((*shape, *words), jnp.uint32) for shape in shapes]
-    bits = jax.lax.bitcast_convert_type(z, jnp.uint32)
-    found = jax.pure_callback(on_host, results, bits, vmap_method="sequential")
-    return [jax.lax.bitcast_convert_type(value, z.dtype) for value in found]
+    """Call a function of NumPy, which computes in double precision whatever the fit does."""
+    results = [jax.ShapeDtypeStruct(shape, z.dtype) for shape in shapes]
+    return call_on_host(lambda z: function(z.astype(np.float64)), results, z)
 
 
 def _with_gradient(on_host: Callable) -> Callable:
@@ -182,9 +168,10 @@ def _with_gradient(on_host: Callable) -> Callable:
 
     @value_and_gradient.defjvp
     def _(primals: tuple, tangents: tuple) -> tuple:
-        [z], [direction] = primals, tangents
-        value, gradient = value_and_gradient(z)
-        return (value, gradient), (jnp.vdot(gradient, direction), _difference(value_and_gradient, z, direction))
+        [direction] = tangents
+        value, gradient = value_and_gradient(*primals)
+        [product] = difference(lambda z: value_and_gradient(z)[1:], primals, tangents)
+        return (value, gradient), (jnp.vdot(gradient, direction), product)
 
     @jax.custom_jvp
     def value(z: Array) -> Array:
@@ -196,12 +183,3 @@ def _with_gradient(on_host: Callable) -> Callable:
         return result, jnp.vdot(gradient, tangents[0])
 
     return value
-
-
-def _difference(value_and_gradient: Callable, z: Array, direction: Array) -> Array:
-    """Second derivative times a direction, by a central difference of gradients; as in ``shim.cpp``."""
-    length = jnp.max(jnp.abs(direction))
-    reach = jnp.maximum(1.0, jnp.max(jnp.where(direction != 0, jnp.abs(z), 0.0)))
-    step = jnp.cbrt(jnp.finfo(z.dtype).eps) * reach / jnp.where(length > 0, length, 1.0)
-    ahead, behind = (value_and_gradient(z + sign * step * direction)[1] for sign in (1.0, -1.0))
-    return (ahead - behind) / (2 * step)
