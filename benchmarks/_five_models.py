@@ -34,7 +34,7 @@ class Case:
     numpyro
         A model function that takes the data as keyword arguments.
     stan
-        The program; takes the data and their sizes.
+        The program; takes the data and, as N, their number of rows.
     density
         Log density of the parameters (a dictionary) and the data, up to a constant.
     initial, supports
@@ -62,9 +62,8 @@ class Case:
         return po.log_density(self.density, initial=self.initial, data=dict(self.data), supports=dict(self.supports))
 
     def stan_target(self):
-        """The compiled Stan program with the data."""
-        sizes = {f"N_{name}": len(value) for name, value in self.data.items()}
-        return po.stan(self.stan, {**{name: np.asarray(v).tolist() for name, v in self.data.items()}, **sizes})
+        """The compiled Stan program with the data and their number of rows."""
+        return po.stan(self.stan, {**self.data, "N": len(next(iter(self.data.values())))})
 
 
 # ---- the tutorial's network
@@ -90,7 +89,7 @@ def _network() -> Case:
         return prior + jnp.sum(data["y"] * logits - nn.softplus(logits))
 
     program = """
-    data { int N_x; int N_y; matrix[N_x, 2] x; array[N_y] int<lower=0, upper=1> y; }
+    data { int N; matrix[N, 2] x; array[N] int<lower=0, upper=1> y; }
     parameters { matrix[2, 5] w_in_1; matrix[5, 5] w_1_2; vector[5] w_2_out; }
     model {
       to_vector(w_in_1) ~ std_normal(); to_vector(w_1_2) ~ std_normal(); w_2_out ~ std_normal();
@@ -139,8 +138,8 @@ def _schools() -> Case:
         return prior + jnp.sum(stats.norm.logpdf(data["y"], expected, data["sigma"]))
 
     program = """
-    data { int N_y; int N_sigma; vector[N_y] y; vector<lower=0>[N_sigma] sigma; }
-    parameters { real mu; real<lower=0> tau; vector[N_y] eta; }
+    data { int N; vector[N] y; vector<lower=0>[N] sigma; }
+    parameters { real mu; real<lower=0> tau; vector[N] eta; }
     model { mu ~ normal(0, 5); tau ~ cauchy(0, 5); eta ~ std_normal(); y ~ normal(mu + tau * eta, sigma); }
     """
     return Case(
@@ -191,8 +190,8 @@ def _radon() -> Case:
         return prior + jnp.sum(stats.norm.logpdf(data["y"], expected, params["sigma"]))
 
     program = """
-    data { int N_county; int N_floor; int N_y; array[N_county] int county; vector[N_floor] floor; vector[N_y] y; }
-    transformed data { array[N_county] int place; for (n in 1:N_county) place[n] = county[n] + 1; }
+    data { int N; array[N] int county; vector[N] floor; vector[N] y; }
+    transformed data { array[N] int place; for (n in 1:N) place[n] = county[n] + 1; }
     parameters { real mu; real<lower=0> tau; real slope; real<lower=0> sigma; vector[85] eta; }
     model {
       mu ~ normal(0, 2); tau ~ normal(0, 1); slope ~ normal(0, 1); sigma ~ normal(0, 1); eta ~ std_normal();
@@ -242,7 +241,7 @@ def _student() -> Case:
         return prior + jnp.sum(stats.t.logpdf(data["y"], params["nu"], expected, params["sigma"]))
 
     program = """
-    data { int N_x; int N_y; matrix[N_x, 3] x; vector[N_y] y; }
+    data { int N; matrix[N, 3] x; vector[N] y; }
     parameters { real level; vector[3] slope; real<lower=0> sigma; real<lower=0> nu; }
     model {
       level ~ normal(0, 2); slope ~ normal(0, 2); sigma ~ normal(0, 1); nu ~ gamma(2, 0.1);
@@ -299,8 +298,8 @@ def _ordered() -> Case:
         return prior + jnp.sum(jnp.log(jnp.take_along_axis(probability, data["y"][:, None], axis=1)))
 
     program = """
-    data { int N_x; int N_y; matrix[N_x, 2] x; array[N_y] int y; }
-    transformed data { array[N_y] int label; for (n in 1:N_y) label[n] = y[n] + 1; }
+    data { int N; matrix[N, 2] x; array[N] int y; }
+    transformed data { array[N] int label; for (n in 1:N) label[n] = y[n] + 1; }
     parameters { vector[2] slope; ordered[3] cuts; }
     model { slope ~ normal(0, 2); cuts ~ normal(0, 3); label ~ ordered_logistic(x * slope, cuts); }
     """
