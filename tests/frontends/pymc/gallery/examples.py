@@ -29,6 +29,8 @@ class Built:
         Expectation of the outcome for the rows that are predicted: what the data were made with.
     new
         Inputs of new rows; empty for the model's own.
+    within
+        What predictions may be off by, where the truth does not vary from row to row.
     means
         Posterior means that are known otherwise, with what they may be off by.
     """
@@ -37,6 +39,7 @@ class Built:
     outcome: str = ""
     truth: np.ndarray | None = None
     new: Mapping[str, np.ndarray] = field(default_factory=dict)
+    within: float | None = None
     means: Mapping[str, tuple[float | np.ndarray, float]] = field(default_factory=dict)
 
 

@@ -308,4 +308,4 @@ def bins():
             below = pt.exp(pm.logcdf(pm.Normal.dist(centre, spread), e))
             p = pt.concatenate([below[:1], pt.diff(below), 1 - below[-1:]])
             pm.Multinomial(name, n=1000, p=p, observed=count)
-    return Built(model, means={"mu": (mu, 0.2), "sigma": (sigma, 0.2)})
+    return Built(model, "b", 1000 * of(edges[1]), means={"mu": (mu, 0.2), "sigma": (sigma, 0.2)})
