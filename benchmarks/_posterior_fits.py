@@ -1,13 +1,13 @@
 """Every way to fit a PyMC model that is compared: ours by name, and the peers, each with its own defaults.
 
-A fit is a function of a model and a seed that returns draws by variable, and what the fit says of itself. It is called
-twice where time is measured: the second call is warm, as far as the package keeps anything.
+A fit is a function of a model and a seed that returns draws by variable, and how to judge it where it can judge itself;
+judging is not part of a fit's time.
 """
 
-import functools
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -18,34 +18,42 @@ DRAWS = 20_000
 
 @dataclass(frozen=True)
 class Found:
-    """What one fit came to: draws (chain, draw, ...) by variable; ours also say whether to trust them."""
+    """What one fit came to: draws (chain, draw, ...) by variable, and the posterior itself where it is one of ours."""
 
     draws: Mapping[str, Any]
-    trustworthy: bool | None = None
-    khat: float | None = None
-    sentence: str = ""
-    seconds_compiling: float | None = None
+    posterior: Any = None
+
+    def judged(self) -> dict[str, Any]:
+        """What the fit says of itself, as plain values; nothing if it says nothing."""
+        if self.posterior is None:
+            return {}
+        verdict = self.posterior.diagnose()
+        return {
+            "trustworthy": bool(verdict.trustworthy),
+            "khat": float(verdict.khat),
+            "reason": verdict.reasons[0],
+            "elbo": float(verdict.elbo),
+            "elbo_se": float(verdict.elbo_se),
+            "sentence": self.posterior.record.sentence,
+        }
 
 
+AUTOMATIC, DEFAULT = "posterion auto", "posterion advi"
+"""What picks a method itself, and what `po.fit` does when nothing is said."""
+RESPONSE, INDEPENDENT = "posterion dadvi", "posterion dadvi, mean-field"
+"""Deterministic ADVI by linear response, and the independent normals it started from."""
 _OF_OTHER_MODELS = ("linearised_laplace", "swag")
 """Methods that need a network, or mini-batches, and refuse these models for it."""
 
 Fit = Callable[[Any, int], Found]
 
 
-def ours(method: str, model: Any, seed: int) -> Found:
-    """`po.fit` by a method's name and nothing else said."""
+def ours(method: Any, model: Any, seed: int) -> Found:
+    """`po.fit` by a method's name, or its description, and nothing else said."""
     import posterion as po
 
     approx = po.fit(model, method, progress=False, random_seed=seed)
-    verdict = approx.diagnose()
-    return Found(
-        approx.sample(DRAWS)["posterior"].data_vars,
-        verdict.trustworthy,
-        float(verdict.khat),
-        approx.record.sentence,
-        approx.record.seconds_compiling,
-    )
+    return Found(approx.sample(DRAWS)["posterior"].data_vars, approx)
 
 
 def resampled(model: Any, seed: int) -> Found:
@@ -53,9 +61,7 @@ def resampled(model: Any, seed: int) -> Found:
     import posterion as po
 
     approx = po.fit(model, "fullrank_advi", progress=False, random_seed=seed)
-    verdict = approx.diagnose()
-    draws = approx.sample(DRAWS, resample=True)
-    return Found(draws["posterior"].data_vars, verdict.trustworthy, float(verdict.khat), approx.record.sentence)
+    return Found(approx.sample(DRAWS, resample=True)["posterior"].data_vars, approx)
 
 
 def pymc(method: str, model: Any, seed: int) -> Found:
@@ -126,28 +132,40 @@ def numpyro(guide: str, model: Any, seed: int) -> Found:
     return Found({name: value[None] for name, value in values.items()})
 
 
+@cache
 def fits() -> dict[str, Fit]:
-    """By name, ours first; the names of ours are those `po.fit` takes."""
+    """By name, ours first, in the order of what is worth measuring; the names of ours are those `po.fit` takes."""
     from pymc_extras import inference
 
+    import posterion as po
     from posterion.methods import names
 
     for part in ("variational", "sampling"):  # they report every call
         logging.getLogger(f"pymc.{part}").setLevel(logging.ERROR)
-    suited = [name for name in names.METHODS if name not in _OF_OTHER_MODELS]
-    found: dict[str, Fit] = {f"posterion {name}": functools.partial(ours, name) for name in suited}
+    first = [AUTOMATIC, DEFAULT]
+    named = [f"posterion {name}" for name in names.METHODS if name not in _OF_OTHER_MODELS]
+    found: dict[str, Fit] = {
+        name: partial(ours, name.removeprefix("posterion "))
+        for name in [*first, *(name for name in named if name not in first)]
+    }
+    found[INDEPENDENT] = partial(ours, po.DeterministicADVI(covariance="mean_field"))
     found["posterion fullrank_advi, resampled"] = resampled
     found |= {
-        "pm.fit advi": functools.partial(pymc, "advi"),
-        "pm.fit fullrank_advi": functools.partial(pymc, "fullrank_advi"),
+        "pm.fit advi": partial(pymc, "advi"),
+        "pm.fit fullrank_advi": partial(pymc, "fullrank_advi"),
+        "pymc-extras fit_laplace": extras_laplace,
         "pymc-extras fit_dadvi": extras_dadvi,
         "pymc-extras fit_pathfinder": extras_pathfinder,
-        "pymc-extras fit_laplace": extras_laplace,
-        "NumPyro AutoNormal": functools.partial(numpyro, "AutoNormal"),
-        "NumPyro AutoMultivariateNormal": functools.partial(numpyro, "AutoMultivariateNormal"),
+        "NumPyro AutoNormal": partial(numpyro, "AutoNormal"),
+        "NumPyro AutoMultivariateNormal": partial(numpyro, "AutoMultivariateNormal"),
     }
     if hasattr(inference, "fit_advi"):  # newer versions
         found["pymc-extras fit_advi"] = lambda model, seed: Found(
             inference.fit_advi(model, random_seed=seed)["posterior"].data_vars
         )
     return found
+
+
+def is_ours(method: str) -> bool:
+    """Whether a method is one of Posterion's."""
+    return method.startswith("posterion")

@@ -1,7 +1,9 @@
 """The tables of benchmarks/posteriors.py: targets, one line per method, one line per model."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
+import _posterior_bounds as bounds
+import _posterior_fits as ways
 import _rows
 import numpy as np
 
@@ -9,6 +11,8 @@ SILENT = 0.3
 """A mean further off than so many posterior standard deviations must be flagged by the verdict."""
 GOOD = 0.03
 """Median error in posterior standard deviations that counts as accurate."""
+NARROW, WIDE = 0.95, 1.05
+"""Ratios of a standard deviation to the reference's that count as right."""
 
 
 def one_line(record: dict) -> str:
@@ -16,7 +20,7 @@ def one_line(record: dict) -> str:
     if record["failed"]:
         return f"FAILED: {record['failed']}"
     error, ratio = np.array(record["error"]), np.array(record["ratio"])
-    said = {True: "trusted", False: "flagged", None: ""}[record["trustworthy"]]
+    said = {True: "trusted", False: "flagged", None: ""}[record.get("trustworthy")]
     return f"error {np.median(error):.3f}, worst {error.max():.3f}; sd {ratio.min():.2f} to {ratio.max():.2f}; {said}"
 
 
@@ -24,8 +28,10 @@ def page(records: Sequence[dict]) -> str:
     """Targets, methods, models and provenance in Markdown."""
     if not records:
         return "Not measured yet: `python benchmarks/posteriors.py` fills this in.\n"
-    parts = ["### Targets\n", _targets(records), "### By method\n", _by_method(records), "### By model\n"]
-    return "\n".join([*parts, _by_model(records), "", _provenance(records)])
+    fits = [record for record in records if record["method"] != bounds.NAME]
+    parts = ["### Targets\n", _targets(fits, [r for r in records if r["method"] == bounds.NAME])]
+    parts += ["### By method\n", _by_method(fits), "### Time to a median error below 0.03\n", _times(fits)]
+    return "\n".join([*parts, "### By model\n", _by_model(fits), "", _provenance(records)])
 
 
 def is_silent_failure(record: dict) -> bool:
@@ -33,71 +39,133 @@ def is_silent_failure(record: dict) -> bool:
     return bool(record.get("trustworthy")) and max(record["error"]) > SILENT
 
 
-def _ours(records: Sequence[dict]) -> list[dict]:
-    return [record for record in records if record["method"].startswith("posterion")]
+def is_accurate(record: dict) -> bool:
+    """Whether the median error of the model's means is small."""
+    return not record["failed"] and float(np.median(record["error"])) < GOOD
 
 
-def _by(records: Sequence[dict], key: str) -> dict[str, list[dict]]:
+def _by(records: Iterable[dict], key: str) -> dict[str, list[dict]]:
+    """In the order of `ways.fits` and of the models."""
     groups: dict[str, list[dict]] = {}
     for record in records:
         groups.setdefault(record[key], []).append(record)
-    return groups
+    order = list(ways.fits()) if key == "method" else sorted(groups)
+    return {name: groups[name] for name in order if name in groups}
 
 
 def _figures(records: Sequence[dict]) -> dict:
     done = [record for record in records if not record["failed"]]
     errors = np.concatenate([record["error"] for record in done]) if done else np.array([np.nan])
     ratios = np.concatenate([record["ratio"] for record in done]) if done else np.array([np.nan])
-    warm = [record["seconds_warm"] for record in done if record["seconds_warm"]]
+    timed = [record["seconds"] for record in done if record["seconds"] is not None]
     return {
         "done": len(done),
         "tried": len(records),
         "median": float(np.median(errors)),
         "worst": float(np.max(errors)),
-        "within": float(np.mean((ratios >= 0.95) & (ratios <= 1.05))),
-        "seconds": float(np.exp(np.mean(np.log(warm)))) if warm else float("nan"),
-        "accurate": sum(float(np.median(record["error"])) < GOOD for record in done),
+        "within": float(np.mean((ratios >= NARROW) & (ratios <= WIDE))),
+        "timed": len(timed),
+        "seconds": float(np.exp(np.mean(np.log(timed)))) if timed else float("nan"),
+        "accurate": sum(is_accurate(record) for record in done),
     }
 
 
-def _targets(records: Sequence[dict]) -> str:
-    methods = {name: _figures(group) for name, group in _by(records, "method").items()}
-    ours = {name: figures for name, figures in methods.items() if name.startswith("posterion")}
-    peers = {name: figures for name, figures in methods.items() if name not in ours}
-    checks: list[_rows.Check] = []
-    default = ours.get("posterion advi")
-    if default:
-        checks.append(_rows.Check("models the default fit finishes", default["done"], default["tried"], at_least=True))
-    silent = [record for record in _ours(records) if not record["failed"] and is_silent_failure(record)]
-    checks.append(_rows.Check("silent failures of all our methods", len(silent), 0))
-    whole = {name: figures for name, figures in ours.items() if figures["done"] == figures["tried"]}
-    if whole:
-        best = min(whole, key=lambda name: whole[name]["median"])
-        checks.append(_rows.Check(f"median error in posterior sds ({best})", whole[best]["median"], GOOD))
-        checks.append(_rows.Check("of its sds within 0.95 to 1.05", whole[best]["within"], 0.9, at_least=True))
-        reach = [f["seconds"] for f in peers.values() if f["median"] < GOOD and np.isfinite(f["seconds"])]
-        if reach and np.isfinite(whole[best]["seconds"]):
-            ratio = min(reach) / whole[best]["seconds"]
-            checks.append(_rows.times_faster("the fastest peer that is as accurate", ratio, 10))
-    lines = [f"- {check}" for check in checks]
+# ---- targets
+def _targets(fits: Sequence[dict], found_bounds: Sequence[dict]) -> str:
+    methods = {name: _figures(group) for name, group in _by(fits, "method").items()}
+    ours = [record for record in fits if ways.is_ours(record["method"]) and not record["failed"]]
+    lines: list[str] = []
+    if (default := methods.get(ways.DEFAULT)) is not None:
+        check = _rows.Check("models the default fit finishes", default["done"], default["tried"], at_least=True)
+        lines.append(f"- {check}")
+    silent = [record for record in ours if is_silent_failure(record)]
+    lines.append(f"- {_rows.Check(f'silent failures in {len(ours)} fits by our methods', len(silent), 0)}")
     lines += [f"    - silent: {record['method']} on {record['model']}" for record in silent]
+    if (automatic := methods.get(ways.AUTOMATIC)) is not None:
+        lines.append(f"- {_rows.Check('median error in posterior sds, method auto,', automatic['median'], GOOD)}")
+        within = _rows.Check("of its sds within 0.95 to 1.05", automatic["within"], 0.9, at_least=True)
+        lines += [f"- {within}", *_against_peers(methods)]
+        ratios, without = _ratios(fits)
+        if ratios:
+            mean = float(np.exp(np.mean(np.log(list(ratios.values())))))
+            than = f"the fastest peer that is as accurate, geometric mean over {len(ratios)} models,"
+            lines.append(f"- {_rows.times_faster(than, mean, 10)}")
+        if without:
+            lines.append(f"    - no peer is as accurate on {', '.join(without)}")
+    lines += _linear_response(fits)
+    if found_bounds:
+        gaps = {record["model"]: record["gap"] for record in found_bounds}
+        over = f"of the default fit to the best mean-field ELBO, nats, over {len(gaps)} models"
+        worst = max(gaps, key=lambda name: gaps[name])
+        lines.append(f"- {_rows.Check(f'median gap {over},', float(np.median(list(gaps.values()))), 0.3, decimals=3)}")
+        lines.append(f"- {_rows.Check(f'worst gap ({worst})', gaps[worst], 0.6, decimals=3)}")
     return "\n".join(lines) + "\n"
 
 
-def _by_method(records: Sequence[dict]) -> str:
+def _against_peers(methods: dict[str, dict]) -> list[str]:
+    """Which peers are as accurate over all models, and not slower, as far as they are timed."""
+    automatic = methods[ways.AUTOMATIC]
+    peers = {name: figures for name, figures in methods.items() if not ways.is_ours(name)}
+    if not peers:
+        return []
+    better = [name for name, f in peers.items() if f["done"] == f["tried"] and f["median"] <= automatic["median"]]
+    faster = [name for name in better if not peers[name]["seconds"] > automatic["seconds"]]
+    check = _rows.Check(f"of {len(peers)} peers as accurate over all parameters and as fast:", len(faster), 0)
+    return [f"- {check}" + (f" ({', '.join(better)} as accurate)" if better else "")]
+
+
+def _ratios(fits: Sequence[dict]) -> tuple[dict[str, float], list[str]]:
+    """By model, seconds of the fastest peer that is accurate over those of auto; and the models where there is none."""
+    ratios, without = {}, []
+    for model, group in _by(fits, "model").items():
+        mine = next((record for record in group if record["method"] == ways.AUTOMATIC), None)
+        peers = [record for record in group if not ways.is_ours(record["method"])]
+        reach = [record for record in peers if is_accurate(record)]
+        if mine is None or not is_accurate(mine) or not peers:
+            continue
+        if not reach:
+            without.append(model)
+        elif mine["seconds"] is not None and all(record["seconds"] is not None for record in reach):
+            ratios[model] = min(record["seconds"] for record in reach) / mine["seconds"]
+    return ratios, without
+
+
+def _linear_response(fits: Sequence[dict]) -> list[str]:
+    pairs = _by([r for r in fits if r["method"] in (ways.RESPONSE, ways.INDEPENDENT) and not r["failed"]], "model")
+    right, off, wrong = 0, 0, {}
+    for model, group in pairs.items():
+        by = {record["method"]: np.array(record["ratio"]) for record in group}
+        if len(by) < 2:
+            continue
+        needed = (by[ways.INDEPENDENT] < NARROW) | (by[ways.INDEPENDENT] > WIDE)
+        hit = needed & (by[ways.RESPONSE] >= NARROW) & (by[ways.RESPONSE] <= WIDE)
+        off, right = off + int(needed.sum()), right + int(hit.sum())
+        if needed.sum() > hit.sum():
+            wrong[model] = int(needed.sum() - hit.sum())
+    if not off:
+        return []
+    what = f"linear response within 5 % for {right} of the {off} sds by which mean-field is off by more: share"
+    lines = [f"- {_rows.Check(what, right / off, 1.0, at_least=True)}"]
+    return lines + [f"    - {count} of them on {model}" for model, count in wrong.items()]
+
+
+# ---- tables
+def _by_method(fits: Sequence[dict]) -> str:
     lines = [
         "| method | models | median error | worst error | sds within 5 % | models with median < 0.03 | "
         "trusted / flagged / silent | seconds, warm |",
         "|---|---|---|---|---|---|---|---|",
     ]
-    for name, group in _by(records, "method").items():
+    for name, group in _by(fits, "method").items():
         f = _figures(group)
         done = [record for record in group if not record["failed"]]
         verdicts = ""
-        if any(record["trustworthy"] is not None for record in done):
+        if any(record.get("trustworthy") is not None for record in done):
             trusted = sum(bool(record["trustworthy"]) for record in done)
             verdicts = f"{trusted} / {len(done) - trusted} / {sum(map(is_silent_failure, done))}"
-        seconds = _rows.number(f["seconds"]) if np.isfinite(f["seconds"]) else ""
+        seconds = _rows.number(f["seconds"]) if f["timed"] else "not timed"
+        if 0 < f["timed"] < f["done"]:
+            seconds += f" ({f['timed']} timed)"
         lines.append(
             f"| {name} | {f['done']} of {f['tried']} | {f['median']:.3f} | {_rows.number(f['worst'])} | "
             f"{f['within']:.0%} | {f['accurate']} | {verdicts} | {seconds} |"
@@ -105,15 +173,39 @@ def _by_method(records: Sequence[dict]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _by_model(records: Sequence[dict]) -> str:
-    methods = list(_by(records, "method"))
+def _times(fits: Sequence[dict]) -> str:
+    """By model, what is accurate and how long it takes."""
+    lines = ["| model | ours, auto | fastest of our other methods | fastest peer |", "|---|---|---|---|"]
+    for model, group in _by(fits, "model").items():
+        accurate = [record for record in group if is_accurate(record)]
+        mine = [record for record in accurate if record["method"] == ways.AUTOMATIC]
+        ours = [r for r in accurate if ways.is_ours(r["method"]) and r["method"] != ways.AUTOMATIC]
+        peers = [record for record in accurate if not ways.is_ours(record["method"])]
+        cells = [_fastest(some, named=some is not mine) for some in (mine, ours, peers)]
+        lines.append(f"| {model} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _fastest(records: Sequence[dict], *, named: bool) -> str:
+    if not records:
+        return "none is as accurate"
+    timed = [record for record in records if record["seconds"] is not None]
+    if not timed:
+        return "not timed" + (f": {', '.join(record['method'] for record in records)}" if named else "")
+    best = min(timed, key=lambda record: record["seconds"])
+    name = f" ({best['method'].removeprefix('posterion ')})" if named else ""
+    return f"{_rows.number(best['seconds'])} s{name}"
+
+
+def _by_model(fits: Sequence[dict]) -> str:
+    methods = list(_by(fits, "method"))
     lines = [
         "Worst error of a mean in posterior sds; in brackets the least and largest ratio of an sd to the reference's; "
         "an exclamation mark where our verdict flags it.\n",
         f"| model | {' | '.join(methods)} |",
         f"|---|{'---|' * len(methods)}",
     ]
-    for name, group in sorted(_by(records, "model").items()):
+    for name, group in _by(fits, "model").items():
         cells = {record["method"]: _cell(record) for record in group}
         lines.append(f"| {name} | {' | '.join(cells.get(method, '') for method in methods)} |")
     return "\n".join(lines) + "\n"
@@ -122,7 +214,7 @@ def _by_model(records: Sequence[dict]) -> str:
 def _cell(record: dict) -> str:
     if record["failed"]:
         return "failed"
-    flag = "!" if record["trustworthy"] is False else ""
+    flag = "!" if record.get("trustworthy") is False else ""
     low, high = min(record["ratio"]), max(record["ratio"])
     return f"{_rows.number(max(record['error']))}{flag} ({low:.2f} to {high:.2f})"
 
@@ -130,8 +222,11 @@ def _cell(record: dict) -> str:
 def _provenance(records: Sequence[dict]) -> str:
     sentences: dict[str, int] = {}
     for record in records:
-        machine, versions = record["machine"], record["versions"]
-        packages = ", ".join(f"{name} {version}" for name, version in versions.items() if version)
-        sentence = f"{record['date'][:10]} on {machine['cores']} cores of {machine['processor']}; {packages}"
-        sentences[sentence] = sentences.get(sentence, 0) + 1
-    return "\n".join(f"{count} fits measured {sentence}.\n" for sentence, count in sentences.items())
+        for what, where in (("fits' accuracy", record), ("times", record.get("timed"))):
+            if where is None:
+                continue
+            machine, versions = where["machine"], where["versions"]
+            packages = ", ".join(f"{name} {version}" for name, version in versions.items() if version)
+            sentence = f"{what} measured {where['date'][:10]} on {machine['cores']} cores of {machine['processor']}; "
+            sentences[sentence + packages] = sentences.get(sentence + packages, 0) + 1
+    return "\n".join(f"{count} {sentence}.\n" for sentence, count in sentences.items())

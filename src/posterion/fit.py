@@ -147,6 +147,7 @@ def fit(
         max_seconds=max_seconds,
         start=start,
         checkpoint=checkpoint,
+        batch_size=batch_size,
     )
     batch_size = whole_number("batch_size", batch_size)
     kl_weight = positive_number("kl_weight", kl_weight)
@@ -321,8 +322,6 @@ def _null_elbo(target: AbstractTarget, values: Mapping[str, np.ndarray]) -> floa
 def _batch_size(method: AbstractMethod, target: AbstractTarget, batch_size: int | None) -> int | None:
     """Rows per step: what was asked for, or what the model itself asks for."""
     if isinstance(method, AbstractDirectMethod):  # whatever mini-batches the model itself asks for
-        if batch_size is not None:
-            raise OptionError(f"{type(method).__name__} needs all rows at once: leave batch_size out, or use 'advi'")
         return None
     if batch_size is None and isinstance(target, AbstractRowTarget):
         batch_size = target.batch_size

@@ -39,11 +39,16 @@ def _direct_and(name: str) -> Callable[[AbstractMethod, Mapping[str, Any]], bool
     return lambda method, given: isinstance(method, AbstractDirectMethod) and name in given
 
 
-_OF_STEPS = ("n", "stop", "callbacks", "obj_optimizer", "max_seconds", "start")
+_OF_STEPS = ("n", "stop", "callbacks", "obj_optimizer", "max_seconds", "start", "checkpoint")
 _HAS_AN_END = "a method such as Laplace() has an end of its own; leave it out, or use a method of steps such as 'advi'"
 
 MEANINGLESS: tuple[Combination, ...] = (
     *(Combination(f"{name}= with a direct method", _HAS_AN_END, _direct_and(name)) for name in _OF_STEPS),
+    Combination(
+        "batch_size= with a direct method",
+        "a method such as Laplace() needs all rows at once: leave batch_size out, or use 'advi'",
+        _direct_and("batch_size"),
+    ),
     Combination(
         "n= with stop=",
         "n fixes the number of steps and stop decides it: give one of them",
@@ -94,6 +99,7 @@ def controls_of(
     max_seconds: Any = None,
     start: Any = None,
     checkpoint: Any = None,
+    batch_size: Any = None,
 ) -> Controls:
     """The engine's form of what the user asked for.
 
@@ -117,6 +123,7 @@ def controls_of(
     optimiser = resolve(obj_optimizer)
     given = {"n": n, "stop": stop, "callbacks": callbacks or None, "obj_optimizer": obj_optimizer}
     given |= {"max_seconds": max_seconds, "start": start, "checkpoint": checkpoint, "restarts": restarts}
+    given["batch_size"] = whole_number("batch_size", batch_size)
     _check_combination(method, {name: value for name, value in given.items() if value is not None})
     known = None if start is None else Known(start.family, start.params, start.layout)
     return Controls(

@@ -129,6 +129,8 @@ def test_named_optimisers_follow_the_schedule_and_compile_once(target):
     [
         (po.Laplace(), {"n": 10}),
         (po.Laplace(), {"max_seconds": 1.0}),
+        (po.Laplace(), {"checkpoint": "runs/x"}),
+        (po.Laplace(), {"batch_size": 10}),
         (po.ADVI(), {"n": 10, "stop": po.Rounds()}),
         (po.ADVI(), {"stop": po.Averaging(), "obj_optimizer": optax.adam(0.1)}),
         (po.ADVI(family=po.Mixture(4)), {"restarts": 2}),

@@ -24,6 +24,22 @@ def test_mode_and_scales_of_a_badly_scaled_gaussian():
     assert np.all(np.abs(found.shift - mean) < 0.1 * sd)
 
 
+def test_newton_steps_go_along_a_ridge_that_stops_lbfgs():
+    """Intercept and slope of a regression on raw years: correlated by all but 1e-7."""
+    year = np.arange(1952.0, 2014.0)
+    x = np.stack([np.ones_like(year), year], axis=1)
+    weights = np.array([-30.0, 0.02])
+
+    def log_joint(z, batch):
+        residual = (x @ weights - x @ z[:2]) / jnp.exp(z[2])
+        return -0.5 * jnp.sum(residual**2 + 1.0) - len(year) * z[2] - 0.5 * (z[0] / 1e3) ** 2
+
+    program = Program(derivatives(log_joint))
+    found = whiten(program, np.array([5.0, 0.0, 1.0]), Batch({}))
+    gradient = np.asarray(program(found.shift, np.zeros(3), Batch({}))[1])
+    assert 0.5 * gradient @ np.linalg.solve(found.hessian, gradient) < 1e-3
+
+
 def test_derivatives_are_those_of_the_negative_log_joint():
     program = Program(derivatives(lambda z, batch: -jnp.sum(z**4)))
     z, v = jnp.array([1.0, 2.0]), jnp.array([1.0, 0.0])

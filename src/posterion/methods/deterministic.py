@@ -27,9 +27,10 @@ from jaxtyping import Float
 
 from posterion.errors import DegenerateError, OptionError
 from posterion.methods.base import AbstractDirectMethod, Problem, Solution
+from posterion.methods.curvature import Curvature
 from posterion.methods.gaussian import full_rank, mean_field
 from posterion.methods.gaussian_fit import sobol_normals
-from posterion.methods.mode import Curvature, check_fall, find_mode, refuse_flat
+from posterion.methods.mode import check_fall, find_mode, refuse_flat
 from posterion.methods.surface import Surface, check_memory
 
 _COVARIANCES = ("linear_response", "mean_field")

@@ -15,10 +15,11 @@ from posterion.diagnostics.psis import ParetoSmoothed
 from posterion.errors import DegenerateError, OptionError
 from posterion.families import Particles
 from posterion.methods.base import AbstractDirectMethod, Problem, Solution
+from posterion.methods.curvature import Curvature
 from posterion.methods.gaussian import full_rank
 from posterion.methods.gaussian_fit import Fit, fit_gaussian, normal_draws, num_draws, student_draws
 from posterion.methods.importance import caveats, resample, smooth
-from posterion.methods.mode import Curvature, check_fall, find_mode, refuse_flat
+from posterion.methods.mode import check_fall, find_mode, refuse_flat
 from posterion.methods.surface import Surface, check_memory
 
 _NEARLY_EQUAL = 0.8
@@ -39,7 +40,8 @@ class GaussianVI(AbstractDirectMethod):
     correct
         Whether to resample the Gaussian's draws by their importance, where that is reliable. The posterior then holds
         `Particles`, which follow skewness and tails that no Gaussian has. They are taken from a Student-t around the
-        Gaussian, whose longer tails keep the weights bounded, and whose ELBO and k-hat the posterior then has.
+        Gaussian, whose longer tails keep the weights bounded and whose k-hat the posterior then has; its ELBO is the
+        importance-weighted bound of these draws.
         Without correction it is a `FullRank` Gaussian.
     num_draws
         Draws that are kept if they are corrected.
@@ -135,7 +137,7 @@ def _corrected(problem: Problem, surface: Surface, found: Fit, plain: Solution, 
         )
         return replace(plain, evaluations=surface.evaluations, notes=(note,))
     note = (
-        f"{count:,} draws, resampled by importance from {len(points):,} of {proposal}, whose ELBO and k-hat these are; "
+        f"{count:,} draws, resampled by importance from {len(points):,} of {proposal}, whose k-hat this is; "
         f"worth {smoothed.effective_draws:,.0f} independent ones"
     )
     return replace(

@@ -21,8 +21,9 @@ from posterion._typing import PyTree
 from posterion.errors import OptionError
 from posterion.families import AbstractFamily
 from posterion.methods.base import AbstractDirectMethod, Problem, Solution
+from posterion.methods.curvature import Curvature
 from posterion.methods.gaussian import full_rank, mean_field
-from posterion.methods.mode import Curvature, Mode, check_fall, find_mode, refuse_flat
+from posterion.methods.mode import Mode, check_fall, find_mode, refuse_flat
 from posterion.methods.surface import Surface, check_memory
 from posterion.target import Layout
 

@@ -144,8 +144,8 @@ class Pathfinder(AbstractDirectMethod):
         if interrupted:
             sentence = f"interrupted after {len(found)} paths, which are kept"
         note = (
-            f"{self.num_draws:,} draws, resampled by importance from the mixture of the paths' Gaussians, whose ELBO "
-            f"and k-hat these are; worth {smoothed.effective_draws:,.0f} independent ones"
+            f"{self.num_draws:,} draws, resampled by importance from the mixture of the paths' Gaussians, whose "
+            f"k-hat this is; worth {smoothed.effective_draws:,.0f} independent ones"
         )
         return Solution(
             family=Particles(self.num_draws),

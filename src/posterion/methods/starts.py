@@ -1,6 +1,7 @@
 r"""Where a fit starts: near the model's initial point, and whitened at the mode.
 
-The whitened start finds a mode by L-BFGS and measures the curvature there; the method then works in coordinates
+The whitened start finds a mode by L-BFGS, with some Newton steps where correlations are too strong for it, and measures
+the curvature there; the method then works in coordinates
 
 .. math:: u_d = (z_d - \hat z_d) \sqrt{-\partial^2 \log p / \partial z_d^2}
 
@@ -21,11 +22,16 @@ from jaxtyping import Float
 from threadpoolctl import ThreadpoolController
 
 from posterion._typing import Array, Batch
+from posterion.methods.curvature import Curvature
 from posterion.methods.gaussian import triangular
 from posterion.objectives.bounds import LogJoint
 
 _ROUNDS_OF_LBFGS = 3
 _ITERATIONS = 50
+_NEWTON_STEPS = 20
+_NEWTON_DIMENSION = 300
+_SETTLED = 1e-3
+"""Nats that a Newton step would gain, below which L-BFGS has gone far enough."""
 _LARGEST_DIMENSION = 1000
 _SMALLEST_SCALE, _LARGEST_SCALE = 1e-8, 1e8
 
@@ -161,9 +167,41 @@ def whiten(program: Callable, initial: Float[np.ndarray, " dim"], batch: Batch) 
             previous = found.fun
     if not (np.all(np.isfinite(z)) and found.fun < 1e299):
         return None
-    second = hessian(program, z, batch)
+    z, second = _newton(program, value_and_gradient, z, batch)
     curvature = np.diagonal(second)
     # A direction that curves the wrong way (a saddle, a flat prior) says nothing of a scale: leave it at one.
     usable = np.isfinite(curvature) & (curvature > 1 / _LARGEST_SCALE**2)
     scale = np.where(usable, 1 / np.sqrt(np.where(usable, curvature, 1.0)), 1.0)
     return Whitening(z, np.clip(scale, _SMALLEST_SCALE, _LARGEST_SCALE), second)
+
+
+def _newton(
+    program: Callable, value_and_gradient: Callable, z: Float[np.ndarray, " dim"], batch: Batch
+) -> tuple[Float[np.ndarray, " dim"], Float[np.ndarray, "dim dim"]]:
+    """From where L-BFGS ended, Newton steps as long as they gain something, and the second derivatives at their end.
+
+    Along a ridge L-BFGS ends where it started: on a regression on raw years 2.4 posterior standard deviations off, a
+    length that steps suited to independent normals, of a few hundredths of it, do not make up for. Where the surface
+    curves the wrong way (networks) the point stays where it is.
+    """
+    second = hessian(program, z, batch)
+    if z.size > _NEWTON_DIMENSION:
+        return z, second
+    flatness = 1e-10 if jnp.result_type(float) == jnp.float64 else 1e-4
+    value, gradient = value_and_gradient(z)
+    for _ in range(_NEWTON_STEPS):
+        if not np.all(np.isfinite(second)):
+            break
+        curvature = Curvature.of(second, flatness)
+        step, decrement = curvature.newton_step(gradient)
+        if curvature.has_negative or decrement < _SETTLED:
+            break
+        for size in 0.5 ** np.arange(10):
+            new, new_gradient = value_and_gradient(z + size * step)
+            if new < value - 1e-4 * size * decrement:
+                break
+        else:
+            break
+        z, value, gradient = z + size * step, new, new_gradient
+        second = hessian(program, z, batch)
+    return z, second

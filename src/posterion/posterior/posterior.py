@@ -14,9 +14,9 @@ from posterion.compilation.cache import Program
 from posterion.data.source import AbstractSource
 from posterion.diagnostics.comparison import NutsComparison
 from posterion.diagnostics.corrections import Corrections
-from posterion.diagnostics.verdict import Verdict, judge
+from posterion.diagnostics.verdict import Verdict, bound, judge
 from posterion.errors import DataError, OptionError, UnsupportedModelError
-from posterion.families import AbstractFamily
+from posterion.families import AbstractEmpirical, AbstractFamily
 from posterion.posterior import judging
 from posterion.posterior.datatree import constrained_draws, data_groups, to_datatree
 from posterion.posterior.density import LoadedDensity
@@ -50,7 +50,8 @@ class Posterior:
         How it was fitted.
     log_weights
         log p(z) - log q(z) at fresh independent draws from q, or a function that computes them when they are first
-        asked for: a short fit takes less time than its verdict.
+        asked for: a short fit takes less time than its verdict. Of draws that were resampled, those of what they were
+        resampled from.
     data
         The data it was fitted to, by slot; None for a loaded posterior, which does not keep them.
     more
@@ -106,19 +107,23 @@ class Posterior:
         return given() if callable(given) else np.asarray(given)
 
     @property
+    def resampled(self) -> bool:
+        """Whether the approximation is draws that were picked by the importance weights of others."""
+        return isinstance(self.family, AbstractEmpirical) and self.log_weights.size > 0
+
+    @property
     def elbo(self) -> float:
         """Evidence lower bound for all rows, in nats, on fresh draws that selected nothing.
 
-        NaN for an approximation that has no density: a point, or particles.
+        Of draws that were resampled by importance ("gaussian", "pathfinder") the importance-weighted bound. NaN for an
+        approximation that has no density: a point, or particles.
         """
-        return float(np.mean(self.log_weights)) if self.log_weights.size else float("nan")
+        return bound(self.log_weights, resampled=self.resampled)[0]
 
     @property
     def elbo_se(self) -> float:
         """Monte Carlo standard error of `elbo`."""
-        if not self.log_weights.size:
-            return float("nan")
-        return float(np.std(self.log_weights, ddof=1) / np.sqrt(self.log_weights.size))
+        return bound(self.log_weights, resampled=self.resampled)[1]
 
     # ---- draws
     def sample_unconstrained(self, draws: int = 1000, random_seed: int | None = None) -> Float[np.ndarray, "draws dim"]:
@@ -246,6 +251,7 @@ class Posterior:
             method=self.record.method,
             size=self.layout.size,
             all_rows=not self.record.weights_by_batches,
+            resampled=self.resampled,
         )
 
     def diagnose(
@@ -463,6 +469,8 @@ class Posterior:
         variables = len(self.layout.variables)
         rows = "" if record.rows_per_step is None else f", {record.rows_per_step} of {record.num_rows} rows a step"
         elbo = f"{self.elbo:,.2f} ± {self.elbo_se:.2f} nats on {self.log_weights.size:,} fresh draws"
+        if self.resampled:
+            elbo = elbo.replace("fresh draws", "draws, weighted by their importance")
         if not self.log_weights.size:
             elbo = "not defined: the approximation has no density"
         tempered = "" if record.kl_weight == 1.0 else f", tempered (kl_weight={record.kl_weight:g})"

@@ -18,12 +18,14 @@ from posterion.diagnostics.verdict.held_out import null_scores, with_collapse, w
 from posterion.diagnostics.verdict.judging import judge
 from posterion.diagnostics.verdict.moved import with_corrections
 from posterion.diagnostics.verdict.networks import null_elbo
+from posterion.diagnostics.verdict.ratios import bound
 from posterion.diagnostics.verdict.scores import with_scores
 from posterion.diagnostics.verdict.stop import still_improving
 from posterion.diagnostics.verdict.verdict import Verdict
 
 __all__ = [
     "Verdict",
+    "bound",
     "judge",
     "null_elbo",
     "null_scores",

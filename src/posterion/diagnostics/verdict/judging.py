@@ -31,6 +31,7 @@ def judge(
     method: str = "",
     size: int = 0,
     all_rows: bool = True,
+    resampled: bool = False,
 ) -> Verdict:
     """Judge an approximation.
 
@@ -58,9 +59,12 @@ def judge(
     all_rows
         False if every draw met a batch of rows of its own, as in a fit of a stream. Means are then right, but the
         values vary with the rows as much as with the draws, and k-hat of them means nothing.
+    resampled
+        Whether the approximation is draws from q picked by their importance; its ELBO is then the importance-weighted
+        bound.
     """
     log_weights = np.asarray(log_weights, np.float64)
-    elbo, elbo_se, khat, limit = numbers(log_weights)
+    elbo, elbo_se, khat, limit = numbers(log_weights, resampled=resampled)
     khat = khat if all_rows else math.nan
     findings = Findings(against=list(caveats))
 
@@ -91,7 +95,8 @@ def judge(
             "this posterior's correlations"
         )
     elif np.isfinite(elbo):
-        spread = float(np.std(log_weights)) if log_weights.size >= MINIMUM_DRAWS else math.inf
+        whole = log_weights.size >= MINIMUM_DRAWS and bool(np.all(np.isfinite(log_weights)))
+        spread = float(np.std(log_weights)) if whole else math.inf
         if spread < NEARLY_CONSTANT:  # k-hat is of the ratios' tail, and here there is no tail worth the name
             findings.favour.insert(
                 0, f"the importance ratios vary by {spread:.1%} only: the approximation is the posterior"

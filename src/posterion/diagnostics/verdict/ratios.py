@@ -13,17 +13,51 @@ _DENSE = 500
 """Parameters up to which a full covariance is fitted in reasonable time."""
 
 
-def numbers(log_weights: np.ndarray) -> tuple[float, float, float, float]:
+def bound(log_weights: np.ndarray, *, resampled: bool = False) -> tuple[float, float]:
+    r"""The evidence lower bound and its Monte Carlo standard error; NaN of no draws.
+
+    The mean of the log weights, or of draws that were resampled by these weights the importance-weighted bound [1]_
+
+    .. math:: \log \frac1S \sum_s \frac{p(z_s)}{q(z_s)}.
+
+    What the draws were resampled from has its tails wider than the posterior's on purpose, and the mean of the log
+    ratio to it says nothing of them: of a Student-t against a tail that falls like exp(-exp(z)) it is minus infinity.
+
+    Parameters
+    ----------
+    log_weights
+        log p(z) - log q(z) at independent draws from q.
+    resampled
+        Whether the approximation is draws from q picked by these weights.
+
+    References
+    ----------
+    .. [1] Cremer, Morris and Duvenaud (2017), Reinterpreting importance-weighted autoencoders. arXiv:1704.02916.
+    """
+    draws = log_weights.size
+    if draws == 0:
+        return math.nan, math.nan
+    if not resampled:
+        value = float(np.mean(log_weights))
+        if not np.all(np.isfinite(log_weights)):
+            return value, math.nan
+        return value, float(np.std(log_weights, ddof=1) / math.sqrt(draws)) if draws > 1 else math.inf
+    largest = float(np.max(log_weights))
+    if not math.isfinite(largest):
+        return largest, math.nan
+    weights = np.exp(log_weights - largest)
+    mean = float(np.mean(weights))
+    error = float(np.std(weights, ddof=1) / mean / math.sqrt(draws)) if draws > 1 else math.inf
+    return largest + math.log(mean), error
+
+
+def numbers(log_weights: np.ndarray, *, resampled: bool = False) -> tuple[float, float, float, float]:
     """ELBO, its standard error, k-hat and its limit."""
     draws = log_weights.size
     limit = khat_threshold(max(draws, MINIMUM_DRAWS))
-    if draws == 0 or not np.all(np.isfinite(log_weights)):
-        elbo = float(np.mean(log_weights)) if draws else math.nan
-        return elbo, math.nan, math.nan, limit
-    elbo = float(np.mean(log_weights))
-    elbo_se = float(np.std(log_weights, ddof=1) / math.sqrt(draws)) if draws > 1 else math.inf
-    khat = pareto_smooth(log_weights).khat if draws >= MINIMUM_DRAWS else math.nan
-    return elbo, elbo_se, khat, limit
+    elbo, elbo_se = bound(log_weights, resampled=resampled)
+    usable = draws >= MINIMUM_DRAWS and np.isfinite(elbo) and not np.any(np.isnan(log_weights))
+    return elbo, elbo_se, pareto_smooth(log_weights).khat if usable else math.nan, limit
 
 
 def judge_khat(khat: float, limit: float, draws: int, findings: Findings, *, method: str = "", size: int = 0) -> None:

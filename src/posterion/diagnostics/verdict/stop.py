@@ -26,7 +26,12 @@ def judge_stop(
         findings.advice.append("scale the inputs, tighten the widest priors, or fit with precision='float64'")
     elif status in _CUT_SHORT:
         findings.against.append(f"the fit was cut short before it settled{said}")
-        findings.advice.append("fit again and let it stop by itself")
+        if status == "callback":
+            findings.advice.append(
+                "judge it by rows that were held out, approx.diagnose(inputs, outcomes), or fit without the callback"
+            )
+        else:
+            findings.advice.append("fit again and let it stop by itself, or go on: approx.refine()")
     elif status == "fixed_steps":
         improving = None if losses is None else still_improving(losses)
         if losses is None or improving is None:

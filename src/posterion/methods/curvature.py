@@ -1,0 +1,74 @@
+"""The second derivatives at a point, taken apart so that neither units nor flat directions matter."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+
+from posterion.errors import DegenerateError
+
+_LONGEST_STEP = 10.0
+"""In units of 1 / sqrt(curvature)."""
+
+
+@dataclass(frozen=True)
+class Curvature:
+    """A Hessian taken apart in scaled coordinates, in which its diagonal is one.
+
+    Parameters
+    ----------
+    scale
+        1 / sqrt(|diagonal|): the units of the scaled coordinates.
+    values, vectors
+        Eigenvalues and eigenvectors of ``scale * H * scale``.
+    flatness
+        Eigenvalues closer to zero are rounding.
+    """
+
+    scale: Float[np.ndarray, " dim"]
+    values: Float[np.ndarray, " dim"]
+    vectors: Float[np.ndarray, "dim dim"]
+    flatness: float
+
+    @classmethod
+    def of(cls, hessian: Float[np.ndarray, "dim dim"], flatness: float) -> "Curvature":
+        """Of a symmetric matrix.
+
+        Raises
+        ------
+        DegenerateError
+            If an entry is not finite.
+        """
+        if not np.all(np.isfinite(hessian)):
+            raise DegenerateError("the second derivatives of the log density are not finite at the mode")
+        diagonal = np.abs(np.diag(hessian))
+        scale = np.where(diagonal > 0, 1 / np.sqrt(np.where(diagonal > 0, diagonal, 1.0)), 1.0)
+        values, vectors = np.linalg.eigh(hessian * scale * scale[:, None])
+        return cls(scale, values, vectors, flatness)
+
+    @property
+    def has_negative(self) -> bool:
+        """Whether some direction curves the wrong way, beyond rounding."""
+        return bool(self.values.size and self.values[0] < -self.flatness)
+
+    def newton_step(self, gradient: Float[np.ndarray, " dim"]) -> tuple[Float[np.ndarray, " dim"], float]:
+        """The step downhill, and what it would gain in nats were the surface a paraboloid."""
+        slopes = self.vectors.T @ (self.scale * gradient)
+        steepness = np.maximum(np.abs(self.values), self.flatness)
+        # A slope that is rounding on a direction that is flat is nothing to follow.
+        noise = 1e-13 * np.abs(slopes).max(initial=0.0) + np.finfo(float).tiny
+        flat = (np.abs(self.values) <= self.flatness) & (np.abs(slopes) <= np.maximum(noise, 1e-7))
+        parts = np.where(flat, 0.0, -slopes / steepness)
+        decrement = float(0.5 * np.sum(np.where(flat, 0.0, slopes**2 / steepness)))
+        negative = (self.values < -self.flatness) & (np.abs(parts) < 0.1)
+        parts = np.where(negative, np.where(slopes > 0, -0.1, 0.1), parts)  # off a saddle
+        longest = np.abs(parts).max(initial=0.0)
+        return self.scale * (self.vectors @ (parts * min(1.0, _LONGEST_STEP / max(longest, 1e-300)))), decrement
+
+    def flat_directions(self) -> list[np.ndarray]:
+        """Directions, in scaled coordinates, along which there is no curvature, or one of the wrong sign."""
+        return [self.vectors[:, k] for k in np.flatnonzero(self.values <= self.flatness)]
+
+    def covariance_factor(self) -> Float[np.ndarray, "dim dim"]:
+        """A matrix A with A Aᵀ the inverse Hessian."""
+        return self.scale[:, None] * self.vectors / np.sqrt(self.values)
