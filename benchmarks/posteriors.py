@@ -3,7 +3,7 @@
     python benchmarks/posteriors.py                     everything that has not been measured yet
     python benchmarks/posteriors.py --accuracy          one fit each: errors and verdicts, on however busy a machine
     python benchmarks/posteriors.py --bounds            the best mean-field ELBO of each model, by long runs; likewise
-    python benchmarks/posteriors.py --times --minutes 30   on a quiet machine: seconds of fits whose accuracy is known
+    python benchmarks/posteriors.py --times --minutes 30   on a quiet machine: seconds, and what accuracies are missing
     python benchmarks/posteriors.py --estimate          how long what is left will take; measures nothing
     python benchmarks/posteriors.py --models arK,garch --methods advi   those whose names contain one of these
     python benchmarks/posteriors.py --again             what was measured before, too
@@ -15,6 +15,7 @@ model. What is compared and how is said in docs/benchmarks/posteriors.md.
 """
 
 import argparse
+import functools
 import signal
 import sys
 import time
@@ -33,11 +34,12 @@ import numpy as np
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks/results/posteriors.json"
 PAGE = ROOT / "docs/benchmarks/posteriors.md"
+_SMALLEST = "kidiq-kidscore_momiq"
 QUICK = {"models": ("eight_schools", "momiq"), "methods": ("posterion advi", "pm.fit advi", "AutoMultivariateNormal")}
-_RECOMPILES = 1.0
-"""Of a first fit's processor seconds, what the second call of a package that compiles anew in every call takes."""
 _WARM = 1.2
-"""The same for the two calls, first and second, that a warm time of ours takes in a new process."""
+"""Of the processor seconds of a fit by us in a new process, what a first and a second call take together."""
+_GUESSES = {"pymc-extras fit_dadvi": 80.0, "pymc-extras fit_pathfinder": 70.0, "pymc-extras fit_laplace": 30.0}
+"""Seconds that a first fit may take where nothing is known of it; ten for all others."""
 
 
 class OverLimit(Exception):
@@ -83,25 +85,29 @@ class Run:
 
     # ---- accuracy
     def measure_accuracy(self) -> None:
-        """One fit of every pair that has none."""
-        for model_name in self.models:
-            model = posteriordb.model(model_name)
-            for method in self.methods:
+        """One fit of every pair that has none, method by method."""
+        for method in self.methods:
+            for model_name in self.models:
                 if self.known(model_name, method) and not self.options.again:
                     continue
-                begin = time.process_time()
-                self.keep(self._accuracy(model_name, model, method))
-                line = tables.one_line(self.records[-1])
-                self._say(model_name, method, f"{line} ({time.process_time() - begin:.0f} s of processor)")
+                self.keep(self._accuracy(model_name, method))
+                cpu = self.records[-1]["cpu_seconds"] or float("nan")
+                self._say(model_name, method, f"{tables.one_line(self.records[-1])} ({cpu:.0f} s of processor)")
             self.page()
 
-    def _accuracy(self, model_name: str, model: object, method: str) -> dict:
+    def _accuracy(self, model_name: str, method: str, *, timed: bool = False) -> dict:
         record: dict = {"model": model_name, "method": method, "failed": "", "seconds": None, "cpu_seconds": None}
+        model = self._model(model_name)
         try:
             with _quiet(), limited(self.options.limit):
-                begin = time.process_time()
+                begin, begin_wall = time.process_time(), time.perf_counter()
                 found = ways.fits()[method](model, 1)
                 record["cpu_seconds"] = round(time.process_time() - begin, 2)
+                if timed:
+                    record |= {
+                        "seconds": round(time.perf_counter() - begin_wall, 4),
+                        "timed": self.circumstances,
+                    }
                 accuracy = posteriordb.accuracy(model_name, posteriordb.parameters(model_name, found.draws))
                 record |= {"error": accuracy.error.round(5).tolist(), "ratio": accuracy.ratio.round(5).tolist()}
                 record |= found.judged()
@@ -125,59 +131,81 @@ class Run:
 
     # ---- times
     def left(self) -> list[tuple[float, str, str]]:
-        """Estimated seconds, model and method of the fits that have an accuracy and no time, in order of worth.
+        """Estimated seconds, model and method of the fits that have no time yet, in order of worth.
 
         First what the targets ask: ours that pick themselves, and the peers that are accurate enough to be compared
-        with; then our other methods; then the peers that are not, the quickest first.
+        with; then the peers of which nothing is known; then our other methods; then the peers that are not accurate.
+        Of each kind but the first the quickest come first.
         """
         pairs = []
-        for record in self.records:
-            model, method = record["model"], record["method"]
-            if model not in self.models or method not in self.methods or record["failed"]:
-                continue
-            if record["seconds"] is not None and not self.options.again:
-                continue
+        for method in self.methods:
             ours = ways.is_ours(method)
-            compared = tables.is_accurate(record) and not ours
-            worth = 0 if compared or method in (ways.AUTOMATIC, ways.DEFAULT) else 1 if ours else 2
-            estimate = record["cpu_seconds"] * (_WARM if ours else _RECOMPILES)
-            pairs.append((worth, self.models.index(model) if worth < 2 else estimate, estimate, model, method))
+            for order, model in enumerate(self.models):
+                record = self.known(model, method)
+                estimate = _GUESSES.get(method, 10.0)
+                worth = 1.0
+                if record is not None:
+                    if record["failed"] or (record["seconds"] is not None and not self.options.again):
+                        continue
+                    estimate = record["cpu_seconds"] * (_WARM if ours else 1.0)
+                    compared = tables.is_accurate(record) and not ours
+                    worth = 0.0 if compared or method in (ways.AUTOMATIC, ways.DEFAULT) else 2.0 if ours else 3.0
+                pairs.append((worth, order if worth == 0 else estimate, estimate, model, method))
         return [(estimate, model, method) for _, _, estimate, model, method in sorted(pairs)]
 
     def measure_times(self) -> None:
-        """Seconds of fits whose accuracy is known, as many as the time that is left allows."""
-        built: dict[str, object] = {}
+        """Times, and accuracies where there are none, as many as fit into the time that is left."""
         for estimate, model_name, method in self.left():
             if time.perf_counter() + estimate > self.end:
                 continue
-            model = built.setdefault(model_name, posteriordb.model(model_name))
             record = self.known(model_name, method)
-            assert record is not None  # it is left to be timed
             try:
-                with _quiet(), limited(self.options.limit):
-                    seconds = self._seconds(model, method)
+                if record is None and not ways.is_ours(method):  # its first fit is as long as any other
+                    self._warm_up(method)
+                    record = self._accuracy(model_name, method, timed=True)
+                else:
+                    record = record or self._accuracy(model_name, method)
+                    with _quiet(), limited(self.options.limit):
+                        record |= {"seconds": self._seconds(model_name, method), "timed": self.circumstances}
             except Exception as error:  # it went well before; what is known stays known
                 self._say(model_name, method, f"not timed: {type(error).__name__}: {error}")
                 continue
-            self.keep(record | {"seconds": round(seconds, 4), "timed": self.circumstances})
-            self._say(model_name, method, f"{seconds:.2f} s")
+            self.keep(record)
+            seconds = "" if record["seconds"] is None else f"{record['seconds']:.2f} s; "
+            self._say(model_name, method, f"{seconds}{tables.one_line(record)}")
             self.page()
 
-    def _seconds(self, model: object, method: str) -> float:
-        """Of a fit and its draws, warm as far as the package keeps anything from one call to the next."""
-        fit = ways.fits()[method]
-        if ways.is_ours(method) or method not in self._used:  # the peers compile anew in every call
-            fit(model, 2)
+    def _warm_up(self, method: str) -> None:
+        """The first call of a package in a process loads and compiles what all later ones share."""
+        if method not in self._used:
             self._used.add(method)
+            with _quiet(), limited(self.options.limit):
+                ways.fits()[method](self._model(_SMALLEST), 2)
+
+    @functools.cache  # noqa: B019 - there is one run
+    def _model(self, name: str) -> object:
+        return posteriordb.model(name)
+
+    def _seconds(self, model_name: str, method: str) -> float:
+        """Of a fit and its draws, warm as far as the package keeps anything from one call to the next."""
+        fit, model = ways.fits()[method], self._model(model_name)
+        if ways.is_ours(method):
+            fit(model, 2)
+        else:  # they compile anew in every call
+            self._warm_up(method)
         begin = time.perf_counter()
         fit(model, 3)
-        return time.perf_counter() - begin
+        return round(time.perf_counter() - begin, 4)
 
     def estimate(self) -> str:
         """How long the times that are missing will take."""
-        left, missing = self.left(), sum(not self.known(m, w) for m in self.models for w in self.methods)
-        unknown = f"; {missing} fits have no accuracy yet and are not among them" if missing else ""
-        return f"{len(left)} fits to be timed, about {sum(estimate for estimate, *_ in left) / 60:.0f} minutes{unknown}"
+        left = self.left()
+        unknown = sum(self.known(model, method) is None for _, model, method in left)
+        minutes = sum(estimate for estimate, *_ in left) / 60
+        return (
+            f"{len(left)} fits to be timed, about {minutes:.0f} minutes of processor; of {unknown} of them nothing "
+            "is known yet, and their time is a guess"
+        )
 
     def _say(self, model: str, method: str, text: str) -> None:
         left = f"{max(0.0, self.end - time.perf_counter()) / 60:.0f} min left" if self.end < float("inf") else ""
@@ -189,7 +217,7 @@ def main() -> int:
     run = Run(options, options.json or (None if options.quick else RESULTS))
     everything = not (options.accuracy or options.bounds or options.times or options.render or options.estimate)
     try:
-        if options.accuracy or everything:
+        if options.accuracy or (everything and not options.quick):
             run.measure_accuracy()
         if options.bounds or (everything and not options.quick):
             run.measure_bounds()
