@@ -29,9 +29,10 @@ lint: setup
 	@$(BIN)/ruff format --check .
 	@$(BIN)/pyright
 
-# Below ten minutes on two cores. The tests marked slow run by `make test-slow` and before the benchmarks.
+# Below ten minutes on two cores. The tests marked slow run by `make test-slow` and before the benchmarks. The tests of
+# a file stay with one worker, so that what one of them compiled is there for the next.
 test: lint
-	@$(BIN)/python -m pytest -n $(WORKERS) $(ARGS)
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
 
 test-slow: setup
 	@$(BIN)/python -m pytest -m slow -n $(WORKERS) $(ARGS)

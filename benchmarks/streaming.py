@@ -112,7 +112,7 @@ def _pymc(x, y, steps, folder):
     import pymc as pm
 
     with pm.Model():
-        some_x, some_y = pm.Minibatch(x, y.astype("int64"), batch_size=512)
+        some_x, some_y = pm.Minibatch(x, y.astype("int32"), batch_size=512)
         w = pm.Normal("w", 0, 1, shape=child.COLUMNS)
         pm.Bernoulli("y", logit_p=some_x @ w, observed=some_y, total_size=len(x))
         inference = pm.ADVI(random_seed=0)

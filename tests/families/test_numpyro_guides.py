@@ -32,6 +32,7 @@ def test_guides_are_recognised(guide, family):
     assert po.ADVI(family=guide) == po.ADVI(family=family)
 
 
+@pytest.mark.slow
 def test_the_posterior_is_the_one_numpyro_finds():
     random = np.random.default_rng(0)
     x = random.normal(size=(40, 2)) @ np.array([[1.0, 0.9], [0.0, 0.45]])

@@ -94,6 +94,7 @@ def test_the_last_layer_alone_is_uncertain():
     assert fitted.predict({"x": X[:4]}).std["y"].shape == (4,)
 
 
+@pytest.mark.slow
 def test_scales_of_weights_that_are_held_stay_where_they_start():
     """At the mode alone the first layer's scale would shrink to nothing, and the layer with it."""
     rng = np.random.default_rng(0)
@@ -180,6 +181,7 @@ def test_kronecker_factors_are_exact_for_gaussian_noise(outputs_first):
     np.testing.assert_allclose(fitted.record.extras["log_marginal_likelihood"], evidence, rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_kronecker_factors_of_classes_are_the_product_of_means():
     labels = np.argmax(X + 0.5 * RNG.normal(size=X.shape), axis=1)
     net = ({"b": np.zeros(3), "w": np.zeros((3, 3))}, LINEAR[1])
@@ -200,6 +202,7 @@ def test_kronecker_factors_of_classes_are_the_product_of_means():
     np.testing.assert_allclose(new.mean["y"], whole.predict({"x": X[:5]}, draws=200).mean["y"], atol=0.1)
 
 
+@pytest.mark.slow
 def test_kronecker_factors_learn_prior_and_noise_as_the_whole_matrix_does():
     """With Gaussian noise both are the same posterior, so that the hyperparameters are too."""
     target = po.network(LINEAR, data={"x": X, "y": Y}, prior=po.LearnedScalePrior())

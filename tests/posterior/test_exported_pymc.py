@@ -49,7 +49,7 @@ def groups():
     return model, {"x": np.linspace(-1, 1, 45), "index": np.arange(45) % 3}, RNG.standard_normal(45)
 
 
-@pytest.mark.parametrize(("make", "x64"), [(network, False), (groups, True)])
+@pytest.mark.parametrize(("make", "x64"), [(network, False), pytest.param(groups, True, marks=pytest.mark.slow)])
 def test_predictions_are_the_same_where_pymc_cannot_be_imported(make, x64, tmp_path):
     model, data, outcomes = make()
     live = target_of(model)

@@ -19,6 +19,7 @@ def correlated(values):
     return -0.5 * x @ jnp.asarray(PRECISION) @ x
 
 
+@pytest.mark.slow
 def test_nuts_finds_what_independent_normals_miss(tmp_path):
     approx = po.fit(po.log_density(correlated, initial={"x": np.zeros(2)}), n=2000, random_seed=1, progress=False)
     found = approx.compare_with_nuts(draws=400, warmup=200, chains=2)

@@ -75,6 +75,7 @@ def test_quantiles_of_labels_come_from_their_probabilities():
             assert label == 0 or cumulative[row, label - 1] < q
 
 
+@pytest.mark.slow
 def test_counts_have_whole_quantiles():
     target = hand.linear(hand.POISSON)
     found = predict(target, draws_for(target, 101), inputs_for(target, 20), key=KEY, x64=True).quantile([0.25, 0.5])
