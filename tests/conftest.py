@@ -19,7 +19,7 @@ import jax  # noqa: E402
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 
-# PyMC and JAX keep millions of objects alive, and walking through them at Python's own pace took an eighth of the suite.
+# PyMC and JAX keep millions of objects alive: walking through them at Python's own pace took an eighth of the suite.
 gc.set_threshold(200_000, 20, 100)
 
 
