@@ -134,6 +134,29 @@ def test_rows_are_predicted_alike_in_any_company(num_rows):
         np.testing.assert_allclose(few.epistemic[name], many.epistemic[name][:num_rows], rtol=1e-9, atol=1e-14)
 
 
+@pytest.mark.parametrize("x64", [False, True])
+@pytest.mark.parametrize("case", ["network", "categorical", "normal"])
+def test_a_few_rows_give_what_the_running_moments_give(case, x64, monkeypatch):
+    """What every draw says of few rows is kept, more draws than fit into one call included."""
+    target = CLOSED_FORM[case]()
+    draws, data = draws_for(target, 1500), inputs_for(target, 20)
+    kept = predict(target, draws, data, key=KEY, x64=x64)
+    with cache.stopwatch() as watch:
+        drawn = kept.sample(of="mean", names=["out"])["out"]
+        quantiles = kept.quantile([0.1, 0.8], of="mean", names=["out"])["out"]
+    assert watch.seconds == 0  # nothing but what was kept
+    monkeypatch.setattr("posterion.predictive.evaluation.KEPT_BYTES", 0)
+    running = predict(target, draws, data, key=KEY, x64=x64)
+    close = lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-9 if x64 else 2e-4, atol=1e-9 if x64 else 3e-6)
+    for statistic in ("mean", "std", "mean_std", "epistemic", "aleatoric", "total"):
+        for name, values in getattr(running, statistic).items():
+            close(getattr(kept, statistic)[name], values)
+    close(drawn, running.sample(of="mean", names=["out"])["out"])
+    close(quantiles, running.quantile([0.1, 0.8], of="mean", names=["out"])["out"])
+    close(kept.sample(7, of="mean", names=["out"])["out"], drawn[:7])
+    assert drawn.shape == (1500, *kept.mean["out"].shape)
+
+
 def test_other_numbers_of_rows_and_draws_need_no_compilation():
     target = hand.network()
     predict(target, draws_for(target, 100), inputs_for(target, 300), key=KEY, x64=False)

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import tempfile
+import time
 
 import numpy as np
 import pytest
@@ -164,6 +165,22 @@ def test_models_see_few_sizes(client, model):
     for rows in (1, 3, 40, 499):
         assert len(client.post("/predict", json={"rows": [ROW] * rows}).json()["predictions"]) == rows
     assert set(model.asked) <= set(SIZES)
+
+
+def test_few_rows_are_answered_at_once_only_by_a_quick_model_that_nobody_else_asks():
+    class Slow(FakeClassifier):
+        def predict(self, frame):
+            time.sleep(0.05)
+            return super().predict(frame)
+
+    for model, quick in ((FakeClassifier(), True), (Slow(), False)):
+        with TestClient(create_app(model)) as client:
+            service = client.app.state.service
+            assert service.is_at_once(1) == service.is_at_once(32) == quick
+            assert not service.is_at_once(33)
+            with service._turn:
+                assert not service.is_at_once(1)
+            assert client.post("/predict", json={"rows": [ROW]}).status_code == 200
 
 
 def test_errors_say_nothing_of_the_server(caplog):

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from posterion._typing import Array, Data, Key
+from posterion._typing import Array, ArrayLike, Data, Key
 from posterion.errors import DataError, PosteriorFileError, UnsupportedModelError
 from posterion.posterior.store import to_bytes
 from posterion.target import AbstractRowTarget, JointTerms, Layout, Moments, Observed, RowPlan, Slot, Variable
@@ -76,10 +76,10 @@ class LoadedTarget(AbstractRowTarget):
         """What was kept of the data: inputs without rows, and what the kept deterministics need."""
         return dict(self._kept)
 
-    def as_arrays(self, data: Data) -> dict[str, Array]:
+    def on_host(self, data: Data) -> dict[str, ArrayLike]:
         # Not all slots: the fitted rows are not kept.
         return {
-            name: jnp.asarray(np.asarray(data[name]).astype(jax.dtypes.canonicalize_dtype(slot.dtype)))
+            name: np.asarray(data[name]).astype(jax.dtypes.canonicalize_dtype(slot.dtype))
             for name, slot in self.slots.items()
             if name in data
         }

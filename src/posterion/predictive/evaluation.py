@@ -24,9 +24,13 @@ from posterion.compilation.minor_axis import pack
 from posterion.errors import UnsupportedModelError
 from posterion.predictive import statistics, structure
 from posterion.predictive.blocks import BLOCK_SIZES, MEMORY_BUDGET, SMALL_BLOCK, Block, plan_blocks, take_block
+from posterion.predictive.draws import Means
 from posterion.target import AbstractRowTarget
 
 DRAWS_PER_CHUNK = 256
+DRAWS_KEPT_AT_ONCE = 1024
+KEPT_BYTES = 4 * 2**20
+"""What every draw says of a few rows may take: then it is kept, and intervals and draws come from the same pass."""
 SECONDS_PER_CALL = 0.25
 """Wall time that one call of a compiled program aims at; nothing can interrupt it."""
 
@@ -75,6 +79,8 @@ class Evaluation:
         """Rows passed, or None if they cannot be told from the data because the rows depend on each other."""
         with self._precision():
             self.sizes = self._block_sizes()
+        self._kept: dict[str, np.ndarray] | None = None
+        """Draws of the conditional means, (draws, ..., rows), by observed variable."""
 
     def _precision(self) -> Any:
         return jax.enable_x64(self.x64)
@@ -83,9 +89,12 @@ class Evaluation:
         """The same with the first ``number`` draws only."""
         if number == len(self.draws):
             return self
-        return Evaluation(
+        fewer = Evaluation(
             self.target, self.draws[:number], self.data, key=self.key, x64=self.x64, batch_minor=self.batch_minor
         )
+        if self._kept is not None:
+            fewer._kept = {name: values[:number] for name, values in self._kept.items()}
+        return fewer
 
     def with_data(self, changed: Mapping[str, np.ndarray]) -> "Evaluation":
         """The same with some slots' data replaced."""
@@ -134,14 +143,19 @@ class Evaluation:
         arrays = self.target.as_arrays(data)
         return pack(arrays, self.axes or None) if packed else arrays
 
-    def _chunks(self, *, paced: bool = False) -> Iterator[tuple[int, int, np.ndarray]]:
+    def _few_rows(self) -> Any:
+        """The data of one small block, as far as possible on the host: a program takes so little along when called."""
+        (block,) = self.blocks()
+        return pack(self.target.on_host(take_block(self.data, self.axes, block)), self.axes, on_host=True)
+
+    def _chunks(self, *, paced: bool = False, most: int = DRAWS_PER_CHUNK) -> Iterator[tuple[int, int, np.ndarray]]:
         """(start, count, draws filled up to the chunk's fixed size).
 
         ``paced`` gives fewer draws at a time while what is done with them takes longer than a quarter of a second, for
         programs that only loop over ``count`` draws: Ctrl-C is seen between two of them.
         """
         num_draws, dim = self.draws.shape
-        size = max(1, min(DRAWS_PER_CHUNK, MEMORY_BUDGET // max(dim * _float().itemsize, 1)))
+        size = max(1, min(most, MEMORY_BUDGET // max(dim * _float().itemsize, 1)))
         start, pace = 0, size
         while start < num_draws:
             count = min(pace, num_draws - start)
@@ -159,7 +173,9 @@ class Evaluation:
         return self._remember(("predictive", what, self.batch_minor), lambda: Program(make()))
 
     def summaries(self, progress: Progress | None = None) -> dict[str, statistics.Summary]:
-        """Running moments of every variable over all draws, for all rows."""
+        """Moments of every variable over all draws, for all rows."""
+        if self._can_keep():
+            return self._summaries_of_few(progress)
         blocks = self.blocks()
         finished: list[dict[str, statistics.Running]] = []
         done, work = 0, len(self.draws) * len(blocks)
@@ -179,6 +195,52 @@ class Evaluation:
         whole = jax.tree.map(lambda *parts: np.concatenate(parts, axis=-1), *finished)
         chosen = statistics.rules(self.target)
         return {name: statistics.summarise(chosen[name], whole[name], len(self.draws)) for name in chosen}
+
+    def _can_keep(self) -> bool:
+        """Whether what every draw says of the rows is little, and needs no simulation."""
+        if not self.axes or self.num_rows is None or self.num_rows > SMALL_BLOCK:
+            return False
+        if any(rule.startswith("simulated") for rule in statistics.rules(self.target).values()):
+            return False
+
+        def measure() -> int:
+            like = self._statistics_shape(self._few_rows())
+            return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(like))
+
+        with self._precision():
+            return self._remember(("kept bytes", self.x64), measure) * len(self.draws) <= KEPT_BYTES
+
+    def _summaries_of_few(self, progress: Progress | None) -> dict[str, statistics.Summary]:
+        """Summaries of a few rows from the moments of every draw, which are kept."""
+        pieces, done = [], 0
+        with self._precision():
+            program = self._program("every draw", self._make_keep)
+            data = self._few_rows()
+            for _, count, chunk in self._chunks(paced=True, most=DRAWS_KEPT_AT_ONCE):
+                values = jax.device_get(program(chunk, np.int32(count), data))
+                pieces.append(jax.tree.map(lambda part, count=count: part[:count, ..., : self.num_rows], values))
+                done += count
+                if progress is not None:
+                    progress(done, len(self.draws))
+        whole = pieces[0] if len(pieces) == 1 else jax.tree.map(lambda *parts: np.concatenate(parts), *pieces)
+        self._kept = {name: whole[name][0] for name in self.target.observed}
+        chosen = statistics.rules(self.target)
+        running = {name: statistics.of_all(*whole[name]) for name in chosen}
+        return {name: statistics.summarise(chosen[name], running[name], len(self.draws)) for name in chosen}
+
+    def _make_keep(self) -> Callable:
+        function = self._per_draw()
+
+        def keep(chunk: Array, count: Array, data: Data) -> dict:
+            one = lambda i: function(chunk[i], data, jax.random.key(0))  # nothing is simulated
+            put = lambda i, kept: jax.tree.map(
+                lambda rows, new: jax.lax.dynamic_update_index_in_dim(rows, new, i, 0), kept, one(i)
+            )
+            like = jax.eval_shape(one, 0)
+            empty = jax.tree.map(lambda leaf: jnp.zeros((len(chunk), *leaf.shape), leaf.dtype), like)
+            return jax.lax.fori_loop(0, count, put, empty)
+
+        return keep
 
     def observed_slots(self) -> dict[str, str]:
         """By observed variable, the slot its values enter by; without those that have no slot of their own."""
@@ -268,6 +330,10 @@ class Evaluation:
         progress
             Called with (done, all).
         """
+        if self._kept is not None and isinstance(function, Means) and set(function.names) <= set(self._kept):
+            rows_second = {name: np.moveaxis(self._kept[name], -1, 1) for name in function.names}
+            yield {n: np.moveaxis(v, 0, -1) if draws_last else v for n, v in rows_second.items()}
+            return
         blocks = self.blocks(self._affordable_sizes(bytes_per_row * len(self.draws)))
         done, work = 0, len(self.draws) * len(blocks)
         draw_axis, row_axis = (-1, 0) if draws_last else (0, 1)

@@ -140,6 +140,14 @@ def update(
     return new
 
 
+def of_all(value: np.ndarray, within: np.ndarray | None) -> Running:
+    """The moments of draws that are all at hand: ``value`` and ``within`` of each, draws first and rows last."""
+    value = np.asarray(value, np.float64)
+    mean = value.mean(axis=0)
+    spent = None if within is None else np.mean(within, axis=0, dtype=np.float64)
+    return Running(mean, np.sum((value - mean) ** 2, axis=0), spent)
+
+
 def summarise(rule: Rule, running: Running, num_draws: int) -> Summary:
     """Turn running moments (NumPy, rows last) into what is reported (rows first, double precision)."""
     mean = _rows_first(running.mean)

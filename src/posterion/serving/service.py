@@ -15,6 +15,8 @@ from posterion.serving.rows import Fault, RefusedError, frame_from_json
 GRID = 32
 """Grid lines of a surface in each direction: 32 x 32 is one of the sizes that are compiled."""
 _NEAREST = 8
+_AT_ONCE_SECONDS = 0.02
+"""What one row may take for it to be answered where requests are read, which waits for it."""
 _MOST_TRAINING = 5_000
 
 
@@ -32,7 +34,7 @@ class Service:
     def __init__(self, model: ServedModel, limits: Limits) -> None:
         self.model, self.limits = model, limits
         self.inputs: list[Input] = list(model.inputs)
-        self.warmed = False
+        self.warmed = self._at_once = False
         self._turn = threading.Lock()  # one model, one prediction at a time: two would only wait for each other's cores
         training = model.training
         self._training = None if training is None or len(training) == 0 else training.iloc[:_MOST_TRAINING]
@@ -45,6 +47,9 @@ class Service:
         row = frame_from_json(self.model, [self.middle_row()], most=1)
         for size in (1, GRID * GRID):
             self.predict(row.iloc[np.zeros(size, int)].reset_index(drop=True))
+        again = time.perf_counter()
+        self.predict(row)
+        self._at_once = time.perf_counter() - again < _AT_ONCE_SECONDS
         self.warmed = True
         return time.perf_counter() - began
 
@@ -52,6 +57,10 @@ class Service:
         """The model's answer."""
         with self._turn:
             return predict_in_parts(self.model, frame)
+
+    def is_at_once(self, rows: int) -> bool:
+        """Whether so few rows are predicted sooner than another thread could be asked to do it."""
+        return self._at_once and rows <= SIZES[1] and not self._turn.locked()
 
     # ---- schema
     def middle_row(self) -> dict[str, Any]:

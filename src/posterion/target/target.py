@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from posterion._typing import Array, Data, Key
+from posterion._typing import Array, ArrayLike, Data, Key
 from posterion.errors import UnsupportedModelError
 from posterion.target.layout import Layout
 
@@ -166,9 +166,13 @@ class AbstractTarget(abc.ABC):
 
     def as_arrays(self, data: Data) -> dict[str, Array]:
         """Device arrays of the slots' types, in the precision that is in force (see `compilation.precision`)."""
+        # device_put, since jnp.asarray compiles a program for every new shape
+        return {name: jax.device_put(values) for name, values in self.on_host(data).items()}
+
+    def on_host(self, data: Data) -> dict[str, ArrayLike]:
+        """The same, left on the host wherever the target does not need it elsewhere: for what is evaluated once."""
         return {
-            # device_put, since jnp.asarray compiles a program for every new shape
-            name: jax.device_put(np.asarray(data[name]).astype(jax.dtypes.canonicalize_dtype(slot.dtype)))
+            name: np.asarray(data[name]).astype(jax.dtypes.canonicalize_dtype(slot.dtype))
             for name, slot in self.slots.items()
         }
 

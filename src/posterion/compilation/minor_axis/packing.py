@@ -74,7 +74,7 @@ def is_packed(leaf: Any) -> bool:
     return isinstance(leaf, Packed)
 
 
-def pack(tree: PyTree, row_axes: Mapping[str, int | None] | None = None) -> PyTree:
+def pack(tree: PyTree, row_axes: Mapping[str, int | None] | None = None, *, on_host: bool = False) -> PyTree:
     """Store the arrays of ``tree`` with their rows last, where that helps.
 
     An array is packed if it has two axes or more, its rows are not on the last axis already, and a row has fewer than
@@ -87,6 +87,8 @@ def pack(tree: PyTree, row_axes: Mapping[str, int | None] | None = None) -> PyTr
     row_axes
         The axis along which rows run, by name; None or a missing name for an array without rows, which is left alone.
         Without this mapping, axis 0 holds the rows if it is at least four times longer than one row.
+    on_host
+        Leave NumPy's arrays on the host: for few numbers, which are used once.
 
     Returns
     -------
@@ -99,12 +101,12 @@ def pack(tree: PyTree, row_axes: Mapping[str, int | None] | None = None) -> PyTr
         If ``row_axes`` names an axis that its array does not have, or ``tree`` is no mapping.
     """
     if row_axes is None:
-        return jax.tree.map(_pack_by_shape, tree, is_leaf=is_packed)
+        return jax.tree.map(lambda leaf: _pack_by_shape(leaf, on_host=on_host), tree, is_leaf=is_packed)
     if not isinstance(tree, Mapping):
         raise OptionError(
             f"row_axes names axes by array, but the arrays came as {type(tree).__name__}: pass them as a dict by name."
         )
-    return {name: _pack_rows(name, leaf, row_axes.get(name)) for name, leaf in tree.items()}
+    return {name: _pack_rows(name, leaf, row_axes.get(name), on_host=on_host) for name, leaf in tree.items()}
 
 
 def unpack(tree: PyTree) -> PyTree:
@@ -134,30 +136,31 @@ def stacked(batches: np.ndarray, axis: int, length: int) -> np.ndarray | Packed:
     return Packed(out, order) if is_packed else out
 
 
-def _pack_by_shape(leaf: Any) -> Any:
+def _pack_by_shape(leaf: Any, *, on_host: bool) -> Any:
     if not _is_numeric(leaf) or leaf.ndim < 2 or leaf.shape[0] < ROWS_PER_ENTRY * prod(leaf.shape[1:]):
         return leaf
-    return _rows_last(leaf, 0)
+    return _rows_last(leaf, 0, on_host=on_host)
 
 
-def _pack_rows(name: str, leaf: Any, axis: int | None) -> Any:
+def _pack_rows(name: str, leaf: Any, axis: int | None, *, on_host: bool) -> Any:
     if axis is None or not _is_numeric(leaf):
         return leaf
     if not -leaf.ndim <= axis < leaf.ndim:
         raise OptionError(
             f"{name!r} has shape {leaf.shape} and no axis {axis}: row_axes must name one of its {leaf.ndim} axes."
         )
-    return _rows_last(leaf, axis % leaf.ndim)
+    return _rows_last(leaf, axis % leaf.ndim, on_host=on_host)
 
 
-def _rows_last(leaf: ArrayLike, axis: int) -> ArrayLike | Packed:
+def _rows_last(leaf: ArrayLike, axis: int, *, on_host: bool) -> ArrayLike | Packed:
     if axis == leaf.ndim - 1 or prod(leaf.shape) >= WIDEST_ROW * leaf.shape[axis]:
         return leaf
     order = (*(other for other in range(leaf.ndim) if other != axis), axis)
     if isinstance(leaf, Tracer):
         return Packed(jnp.transpose(leaf, order), order)
     # On the host: half the device memory, and no program compiled for a transpose that runs once.
-    return Packed(jax.device_put(np.ascontiguousarray(np.transpose(np.asarray(leaf), order))), order)
+    stored = np.ascontiguousarray(np.transpose(np.asarray(leaf), order))
+    return Packed(stored if on_host and isinstance(leaf, np.ndarray) else jax.device_put(stored), order)
 
 
 def _is_numeric(leaf: Any) -> bool:

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from posterion._typing import Array, Data, Key
+from posterion._typing import Array, ArrayLike, Data, Key
 from posterion.errors import DataError, OptionError, UnsupportedModelError
 from posterion.frontends.stan.library import Batching
 from posterion.frontends.stan.program import Program
@@ -113,6 +113,9 @@ class StanRowTarget(AbstractRowTarget):
         arrays = self.whole.as_arrays(check_rows(data, self._batching))
         count = np.shape(data[self._batching.rows[0]])[0]
         return {**arrays, self._batching.rows[0]: jnp.arange(count, dtype=jnp.int32), _ALL: jnp.zeros(count, bool)}
+
+    def on_host(self, data: Data) -> dict[str, ArrayLike]:
+        return dict(self.as_arrays(data))  # opened data sets by number: nothing of them is an array
 
     def joint_terms(self, z: Float[Array, " dim"], data: Data) -> JointTerms:
         """Everything as one term, which is why the program has to scale: the engine finds nothing that it could."""

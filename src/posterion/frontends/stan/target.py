@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
 
-from posterion._typing import Array, Data
+from posterion._typing import Array, ArrayLike, Data
 from posterion.errors import DataError
 from posterion.frontends.stan.data import check, slots_of
 from posterion.frontends.stan.labels import Dims, make_layout
@@ -136,6 +136,9 @@ class StanTarget(AbstractTarget):
                 "made of: make a new one by with_data(...) or posterion.stan(...)"
             )
         return {_NUMBER: jnp.int32(data_set.number)}
+
+    def on_host(self, data: Data) -> dict[str, ArrayLike]:
+        return dict(self.as_arrays(data))  # opened data sets by number: nothing of them is an array
 
     def log_density(self, z: Float[Array, " dim"], data: Data) -> Float[Array, ""]:
         return self._library.log_density(self._number(data), z)
