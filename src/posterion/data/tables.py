@@ -1,9 +1,8 @@
 """Rows in tables: Parquet and Arrow files, and data frames of any make by Arrow's interchange protocol."""
 
-import glob
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from os import PathLike, fspath
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +12,10 @@ from jaxtyping import Int
 from posterion._optional import import_optional
 from posterion.data.arrays import file_identity
 from posterion.data.columns import Columns, ColumnsOf, Label, columns_of, refuse_missing
+from posterion.data.files import Paths, find_files, partition_keys
 from posterion.data.source import MEMORY_LIMIT, AbstractChunkSource
 from posterion.errors import DataError
 
-Paths = str | PathLike | Sequence[str | PathLike]
 _FRAME_ROWS = 1 << 16
 
 
@@ -113,29 +112,59 @@ def parquet(
     MissingExtraError
         If PyArrow is not installed.
     """
-    arrow = import_optional("pyarrow", "stream", "Parquet files")
+    pyarrow = import_optional("pyarrow", "stream", "Parquet files")
     package = import_optional("pyarrow.parquet", "stream", "Parquet files")
-    files, where = find_files(path, ".parquet")
-    pieces: list[Piece] = []
-    schema, first, missing = None, files[0], {}
-    chosen = None if columns is None else {c for v in columns.values() for c in ([v] if isinstance(v, str) else v)}
-    for file in files:
+
+    def look(file: Path, chosen: set[str] | None) -> _Contents:
         try:
             metadata = package.read_metadata(file)
-        except (OSError, arrow.ArrowInvalid) as error:
+        except (OSError, pyarrow.ArrowInvalid) as error:
             raise DataError(f"{file} cannot be read as a Parquet file ({error})") from error
-        keys = _partition_keys(file, path)
-        own = metadata.schema.to_arrow_schema().remove_metadata()
-        for name in (name for name in keys if name not in own.names):
-            own = own.append(arrow.field(name, arrow.int64() if isinstance(keys[name], int) else arrow.string()))
-        schema = own if schema is None else schema
-        _same_schema(schema, own, first, file, chosen)
+        keys = partition_keys(file, path)
+        schema = metadata.schema.to_arrow_schema().remove_metadata()
+        for name in (name for name in keys if name not in schema.names):
+            schema = schema.append(
+                pyarrow.field(name, pyarrow.int64() if isinstance(keys[name], int) else pyarrow.string())
+            )
+        pieces, missing = [], Counter[str]()
         for group in range(metadata.num_row_groups):
             facts = metadata.row_group(group)
-            for name, count in _gaps(facts, chosen).items():
-                missing[name] = missing.get(name, 0) + count
-            place = f"{file}, row group {group}"
-            pieces.append(Piece(facts.num_rows, place, _group_reader(package, arrow, file, metadata, group, keys)))
+            missing.update(_gaps(facts, chosen))
+            read = _group_reader(package, pyarrow, file, metadata, group, keys)
+            pieces.append(Piece(facts.num_rows, f"{file}, row group {group}", read))
+        return _Contents(schema, pieces, missing)
+
+    return _of_files(path, ".parquet", look, columns, categories, memory_limit)
+
+
+@dataclass(frozen=True)
+class _Contents:
+    """Of one file: its columns, its chunks, and how many values are missing as far as it says so itself."""
+
+    schema: Any
+    pieces: list[Piece]
+    missing: Counter[str]
+
+
+def _of_files(
+    path: Paths,
+    ending: str,
+    look: Callable[[Path, set[str] | None], _Contents],
+    columns: ColumnsOf | None,
+    categories: Mapping[str, Sequence[Label]] | None,
+    memory_limit: int,
+) -> TableSource:
+    """One table of files of any format: ``look(file, wanted columns)`` says what one of them holds."""
+    files, where = find_files(path, ending)
+    chosen = None if columns is None else {c for v in columns.values() for c in ([v] if isinstance(v, str) else v)}
+    pieces: list[Piece] = []
+    schema, missing = None, Counter[str]()
+    for file in files:
+        found = look(file, chosen)
+        schema = found.schema if schema is None else schema
+        _same_schema(schema, found.schema, files[0], file, chosen)
+        pieces += found.pieces
+        missing.update(found.missing)
     refuse_missing(missing, where)
 
     def distinct(column: str) -> Iterable[Any]:
@@ -206,29 +235,26 @@ def arrow(
     MissingExtraError
         If PyArrow is not installed.
     """
-    package = import_optional("pyarrow", "stream", "Arrow files")
+    pyarrow = import_optional("pyarrow", "stream", "Arrow files")
     ipc = import_optional("pyarrow.ipc", "stream", "Arrow files")
-    files, where = find_files(path, ".arrow")
-    pieces: list[Piece] = []
-    schema, first = None, files[0]
-    for file in files:
+
+    def look(file: Path, chosen: set[str] | None) -> _Contents:
         try:
-            reader = ipc.open_file(package.memory_map(str(file)))
-        except (OSError, package.ArrowInvalid) as error:
+            reader = ipc.open_file(pyarrow.memory_map(str(file)))
+        except (OSError, pyarrow.ArrowInvalid) as error:
             raise DataError(f"{file} cannot be read as an Arrow IPC file ({error})") from error
-        schema = reader.schema if schema is None else schema
-        _same_schema(schema, reader.schema, first, file, None)
-        for k in range(reader.num_record_batches):
-            rows = reader.get_batch(k).num_rows  # of a memory map: the batch's header is read, not its rows
-            pieces.append(
-                Piece(rows, f"{file}, record batch {k}", lambda names, r=reader, k=k: r.get_batch(k).select(names))
+        pieces = [
+            # Of a memory map: the batch's header is read, not its rows.
+            Piece(
+                reader.get_batch(k).num_rows,
+                f"{file}, record batch {k}",
+                lambda names, k=k: reader.get_batch(k).select(names),
             )
+            for k in range(reader.num_record_batches)
+        ]
+        return _Contents(reader.schema, pieces, Counter())
 
-    def distinct(column: str) -> Iterable[Any]:
-        return set().union(*(piece.read([column]).column(0).unique().to_pylist() for piece in pieces))
-
-    mapping = columns_of(columns, schema, where, categories, distinct)
-    return TableSource(pieces, mapping, where, files, memory_limit)
+    return _of_files(path, ".arrow", look, columns, categories, memory_limit)
 
 
 def frame(
@@ -275,34 +301,3 @@ def frame(
     distinct = lambda column: whole.column(column).unique().to_pylist()
     mapping = columns_of(columns, whole.schema, "the table", categories, distinct)
     return TableSource(pieces, mapping, "the table", [], MEMORY_LIMIT)
-
-
-def find_files(path: Paths, ending: str) -> tuple[list[Path], str]:
-    """The files meant, sorted, and what DuckDB would call them."""
-    if not isinstance(path, str | PathLike):
-        listed = [find_files(one, ending)[0] for one in path]
-        files = [file for part in listed for file in part]
-        if not files:
-            raise DataError("the list of files is empty")
-        return files, fspath(files[0]) if len(files) == 1 else "', '".join(map(str, files[:3]))
-    text = fspath(path)
-    if Path(text).is_dir():
-        files = sorted(file for file in Path(text).rglob(f"*{ending}") if not file.name.startswith((".", "_")))
-        where = f"{text.rstrip('/')}/**/*{ending}"
-    elif glob.has_magic(text) and not Path(text).exists():
-        files, where = sorted(Path(file) for file in glob.glob(text, recursive=True)), text
-    else:
-        files, where = [Path(text)], text
-        if not files[0].exists():
-            raise DataError(f"there is no file or folder {text}")
-    if not files:
-        raise DataError(f"no file matches {where}")
-    return files, where
-
-
-def _partition_keys(file: Path, root: Paths) -> dict[str, str | int]:
-    """Columns that stand in the names of folders, as in ``year=2024/part-0.parquet``; whole numbers as such."""
-    if not isinstance(root, str | PathLike) or not Path(fspath(root)).is_dir():
-        return {}
-    named = (part.partition("=") for part in file.relative_to(fspath(root)).parts[:-1] if "=" in part)
-    return {key: int(value) if value.lstrip("-").isdigit() else value for key, _, value in named}
