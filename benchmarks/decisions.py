@@ -1,14 +1,17 @@
 """Decisions on the breast cancer data, over random splits: what referral leaves, and whether promises hold.
 
-    python benchmarks/decisions.py            20 splits; JSON into benchmarks/results/decisions.json
-    python benchmarks/decisions.py --quick    3 splits; tests the script, writes nothing
+    python benchmarks/decisions.py              20 splits; JSON into benchmarks/results/decisions.json
+    python benchmarks/decisions.py --learning   which labels to ask for: examples/active_learning.py, 20 repeats
+    python benchmarks/decisions.py --quick      3 splits; tests the script, writes nothing
 
 A logistic regression on all 30 inputs by Laplace's method. Each split has 285 rows to fit, 142 to calibrate and 142 to
-judge. No times are measured, so it can run beside other work.
+judge. No times are measured, so it can run beside other work. Each of the two parts keeps what the other has written.
 """
 
 import argparse
 import json
+import os
+import runpy
 from pathlib import Path
 
 import _rows
@@ -23,6 +26,7 @@ import posterion as po
 from posterion import decisions
 
 RESULTS = Path(__file__).parent / "results/decisions.json"
+EXAMPLE = Path(__file__).parent.parent / "examples/active_learning.py"
 LEVEL = 0.95
 
 
@@ -70,11 +74,9 @@ def split(seed):
     }
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--quick", action="store_true")
-    options = parser.parse_args()
-    found = [split(seed) for seed in range(3 if options.quick else 20)]
+def referral(*, quick):
+    """What referral leaves and what conformal sets cover: a record and its checks."""
+    found = [split(seed) for seed in range(3 if quick else 20)]
     column = lambda name: np.array([one[name] for one in found])
     error = column("error").mean()
     kept = {name: np.mean([one["error_of_kept"][name] for one in found]) for name in found[0]["error_of_kept"]}
@@ -88,12 +90,46 @@ def main() -> int:
     print(f"{len(found)} splits: error {error:.4f}, log score {column('log_score').mean():.4f}")
     print("error among the 80 % kept: " + ", ".join(f"{name} {value:.4f}" for name, value in kept.items()))
     print(f"sets of {LEVEL:.0%}: covered {covered.mean():.4f}, {column('set_size').mean():.3f} labels on average")
+    return {"splits": found}, checks
+
+
+def learning(*, quick):
+    """The labels needed if they are asked for, and at random: a record and its checks."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    os.environ["POSTERION_REPEATS"] = "2" if quick else "20"
+    found = runpy.run_path(str(EXAMPLE))
+    needed = {name: int(count) for name, count in found["needed"].items()}
+    asked = next(name for name in needed if name != "random")
+    record = {
+        "labels": found["labels"].tolist(),
+        "full": found["full"].tolist(),
+        "scores": {name: values.tolist() for name, values in found["scores"].items()},
+        "needed": needed,
+        "ratio": needed[asked] / needed["random"],
+        "interval": [float(found["low"]), float(found["high"])],
+    }
+    return record, [_rows.Check("labels needed, as a share of those at random", record["ratio"], 0.6)]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--learning", action="store_true")
+    options = parser.parse_args()
+    part = learning if options.learning else referral
+    record, checks = part(quick=options.quick)
     for check in checks:
         print(check)
     if not options.quick:
-        record = {"splits": found, "checks": [str(check) for check in checks], **_rows.circumstances(quick=False)}
+        kept = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+        kept[part.__name__] = record | {
+            "checks": [str(check) for check in checks],
+            **_rows.circumstances(quick=False),
+        }
         RESULTS.parent.mkdir(exist_ok=True)
-        RESULTS.write_text(json.dumps(record, indent=1) + "\n")
+        RESULTS.write_text(json.dumps(kept, indent=1) + "\n")
     return 0 if all(check.met for check in checks) else 1
 
 

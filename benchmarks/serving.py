@@ -1,7 +1,8 @@
 """The service on the breast cancer data: how soon it answers, how fast, how many at once, and in how much memory.
 
-    python benchmarks/serving.py                all figures; JSON into benchmarks/results/serving.json
+    python benchmarks/serving.py                all figures, into benchmarks/results/serving.json and docs/benchmarks
     python benchmarks/serving.py --quick        100,000 rows instead of a million; tests the script, writes nothing
+    python benchmarks/serving.py --render       measures nothing, writes the table anew from the JSON
 
 A logistic regression on all 30 inputs, saved, and loaded by a process of its own that serves it with 500 draws. Times
 are as the client sees them, through HTTP on this machine. The start is that of a process whose compilation cache is
@@ -24,6 +25,7 @@ import httpx
 import numpy as np
 
 RESULTS = Path(__file__).parent / "results/serving.json"
+PAGE = Path(__file__).parent.parent / "docs/benchmarks/serving.md"
 CLIENTS = 50
 
 
@@ -134,13 +136,33 @@ def upload(service, table):
     return lines - 1, time.perf_counter() - began
 
 
+def render():
+    """Write the table of what was measured into its page."""
+    record = json.loads(RESULTS.read_text())
+    values, machine = record["values"], record["machine"]
+    lines = ["| figure, target |", "|---|", *(f"| {check} |" for check in record["checks"])]
+    versions = ", ".join(f"{name} {record['versions'][name]}" for name in ("python", "posterion", "jax", "commit"))
+    text = (
+        f"One row takes {values['cpu_ms']:.1f} ms of the server's processor time, and at the 95th percentile "
+        f"{np.quantile(values['one_row_ms'], 0.95):.1f} ms as the client sees it. A million rows took "
+        f"{values['upload_seconds']:.0f} s, and the service held {values['peak_before_MiB']:.0f} MiB before them.\n\n"
+        f"Measured {record['date'][:10]} on {machine['cores']} cores of {machine['processor']}, load "
+        f"{machine['load_before']:g} before the start; {versions}.\n"
+    )
+    _rows.fill(PAGE, "\n".join(lines) + "\n\n" + text)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--render", action="store_true")
     parser.add_argument("--serve", nargs=2, metavar=("FOLDER", "PORT"))
     options = parser.parse_args()
     if options.serve:
         serve(*options.serve)
+        return 0
+    if options.render:
+        render()
         return 0
     rows = 100_000 if options.quick else 1_000_000
     with tempfile.TemporaryDirectory() as name:
@@ -176,6 +198,7 @@ def main() -> int:
         record = {"checks": [str(check) for check in checks], "values": values, **_rows.circumstances(quick=False)}
         RESULTS.parent.mkdir(exist_ok=True)
         RESULTS.write_text(json.dumps(record, indent=1) + "\n")
+        render()
     return 0 if all(check.met for check in checks) and answered == rows else 1
 
 
