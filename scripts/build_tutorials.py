@@ -1,8 +1,9 @@
-"""Tutorials from examples: runs examples/*.py and writes each as a page with its output and pictures.
+"""Tutorials and gallery from examples: runs each and writes it as a page with its output and pictures.
 
-An example is a Python script in jupytext's percent format. Its page goes to docs/tutorials/<name>.md, its pictures to
-docs/tutorials/<name>_files/. A page says in its front matter which text of the example it was made from, so that an
-example that has not changed is not run again; `--force` runs all.
+An example is a Python script in jupytext's percent format. The page of examples/<name>.py goes to
+docs/tutorials/<name>.md, its pictures to docs/tutorials/<name>_files/; that of examples/gallery/<name>.py likewise to
+docs/gallery/, where a page of its own shows all pictures. A page says in its front matter which text of the example it
+was made from, so that an example that has not changed is not run again; `--force` runs all.
 """
 
 import argparse
@@ -30,13 +31,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--force", action="store_true", help="run every example, changed or not")
     force = parser.parse_args().force
-    for example in sorted(EXAMPLES.glob("*.py")):
-        page = PAGES / f"{example.stem}.md"
-        digest = hashlib.sha256(example.read_bytes()).hexdigest()
-        if force or not page.exists() or made_from(page) != digest:
-            started = time.perf_counter()
-            write_page(run(example), page, example, digest)
-            print(f"{page.relative_to(ROOT)}: {time.perf_counter() - started:.0f} s")
+    gallery = PAGES.with_name("gallery")
+    for examples, pages in ((EXAMPLES, PAGES), (EXAMPLES / "gallery", gallery)):
+        for example in sorted(examples.glob("*.py")):
+            page = pages / f"{example.stem}.md"
+            digest = hashlib.sha256(example.read_bytes()).hexdigest()
+            if force or not page.exists() or made_from(page) != digest:
+                started = time.perf_counter()
+                write_page(run(example), page, example, digest)
+                print(f"{page.relative_to(ROOT)}: {time.perf_counter() - started:.0f} s")
+    shown = [gallery / f"{example.stem}.md" for example in sorted((EXAMPLES / "gallery").glob("*.py"))]
+    if shown:
+        write_index(shown)
 
 
 def made_from(page: Path) -> str | None:
@@ -73,6 +79,22 @@ def write_page(notebook: nbformat.NotebookNode, page: Path, example: Path, diges
     parts.append(f"*This page was made by running `{where}`; times are those of the machine that ran it.*")
     page.parent.mkdir(parents=True, exist_ok=True)
     page.write_text("\n\n".join(parts) + "\n")
+
+
+def write_index(pages: list[Path]) -> None:
+    """The page of the gallery that shows the picture of each of the others."""
+    text = [
+        "# Gallery",
+        "One short script per picture, run when this documentation was built. All are functions of `posterion.plots`, "
+        "which draw on axes of yours as well (`ax=`).",
+        '<div class="grid" markdown>',
+    ]
+    for page in pages:
+        found = re.search(r"^# (.+)$", page.read_text(), re.MULTILINE)
+        title = found[1] if found else page.stem
+        picture = f"[![{title}]({page.stem}_files/1.png)]({page.name})"
+        text.append(f'<figure markdown="span">\n{picture}\n<figcaption>{title}</figcaption>\n</figure>')
+    pages[0].with_name("index.md").write_text("\n\n".join([*text, "</div>"]) + "\n")
 
 
 def _shown(output: nbformat.NotebookNode, pictures: Path) -> str | None:

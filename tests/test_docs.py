@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import types
+import warnings
 from pathlib import Path
 
 import jax
@@ -172,11 +173,38 @@ def test_an_example_becomes_a_page(tmp_path, monkeypatch):
     assert "\nnoise\n" not in text
     assert (page.parent / "small_files/1.png").read_bytes() == b"\x89PNG\r\n\x1a\n"
     written = page.stat().st_mtime_ns
+    picture = example.parent / "gallery/dot.py"
+    picture.parent.mkdir()
+    picture.write_text(example.read_text().replace("A title", "A dot"))
     build.main()
     assert page.stat().st_mtime_ns == written
+    index = (tmp_path / "docs/gallery/index.md").read_text()
+    assert "[![A dot](dot_files/1.png)](dot.md)" in index
+    assert (tmp_path / "docs/gallery/dot_files/1.png").exists()
     example.write_text("# %%\nraise ValueError('broken')\n")
     with pytest.raises(Exception, match="broken"):
         build.main()
+
+
+GALLERY = sorted((ROOT / "examples/gallery").glob("*.py"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("script", GALLERY, ids=[path.stem for path in GALLERY])
+def test_a_script_of_the_gallery_draws_its_picture(script):
+    """One figure each, which renders without a warning of the layout."""
+    import matplotlib
+
+    with matplotlib.rc_context({"backend": "Agg"}):
+        from matplotlib import pyplot
+
+        pyplot.close("all")
+        exec(compile(script.read_text(), str(script), "exec"), {"__name__": "gallery"})
+        (number,) = pyplot.get_fignums()
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            pyplot.figure(number).canvas.draw()
+        pyplot.close("all")
 
 
 @pytest.mark.slow

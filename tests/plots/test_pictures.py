@@ -8,6 +8,7 @@ import xarray as xr
 from matplotlib.colors import to_rgba
 
 from posterion.decisions import coverage, referral_curve, reliability, wilson_interval
+from posterion.errors import DataError, OptionError
 from posterion.plots import (
     new_figure,
     parameters_size,
@@ -16,6 +17,7 @@ from posterion.plots import (
     plot_elbo,
     plot_labels,
     plot_parameters,
+    plot_pit,
     plot_probability,
     plot_referral,
     plot_reliability,
@@ -253,6 +255,24 @@ def draws(**variables):
             scale * rng.normal(size=(2, 500, *shape)) + np.arange(np.prod(shape)).reshape(shape),
         )
     return xr.Dataset(out, coords={"layer": ["one", "two"]})
+
+
+def test_pit_counts_every_row_and_tells_narrow_predictions_from_right_ones():
+    random = np.random.default_rng(0)
+    right, narrow = random.uniform(size=2000), random.beta(0.4, 0.4, 2000)
+    outside = {}
+    for name, transform in (("right", right), ("narrow", narrow)):
+        ax = axes()
+        plot_pit(transform, bins=10, ax=ax)
+        heights = [bar.get_height() for bar in ax.patches if bar.get_width() == 0.1]
+        np.testing.assert_array_equal(heights, np.histogram(transform, 10, (0, 1))[0])
+        outside[name] = int(ax.get_title(loc="left").split()[0])
+    assert outside["right"] <= 2  # one in twenty by chance
+    assert outside["narrow"] >= 6
+    with pytest.raises(DataError, match="between 0 and 1"):
+        plot_pit([0.5, np.nan], ax=axes())
+    with pytest.raises(OptionError, match="at least 2"):
+        plot_pit([0.5], bins=1, ax=axes())
 
 
 def test_parameters_show_medians_and_intervals_of_every_entry():

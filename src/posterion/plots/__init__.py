@@ -19,6 +19,7 @@ from posterion.plots.referral import plot_coverage, plot_referral
 from posterion.plots.reliability import plot_reliability
 from posterion.plots.style import look, new_figure
 from posterion.plots.surface import plot_probability, plot_surface
+from posterion.plots.transform import plot_pit
 from posterion.plots.uncertainty import plot_uncertainty
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "plot_importance",
     "plot_labels",
     "plot_parameters",
+    "plot_pit",
     "plot_probability",
     "plot_ranks",
     "plot_referral",
