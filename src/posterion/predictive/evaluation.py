@@ -145,8 +145,9 @@ class Evaluation:
 
     def _few_rows(self) -> Any:
         """The data of one small block, as far as possible on the host: a program takes so little along when called."""
-        (block,) = self.blocks()
-        return pack(self.target.on_host(take_block(self.data, self.axes, block)), self.axes, on_host=True)
+        rows = self.num_rows or SMALL_BLOCK
+        data = take_block(self.data, self.axes, Block(0, rows, SMALL_BLOCK))
+        return pack(self.target.on_host(data), self.axes, on_host=True)
 
     def _chunks(self, *, paced: bool = False, most: int = DRAWS_PER_CHUNK) -> Iterator[tuple[int, int, np.ndarray]]:
         """(start, count, draws filled up to the chunk's fixed size).
