@@ -51,8 +51,13 @@ class Curvature:
         """Whether some direction curves the wrong way, beyond rounding."""
         return bool(self.values.size and self.values[0] < -self.flatness)
 
-    def newton_step(self, gradient: Float[np.ndarray, " dim"]) -> tuple[Float[np.ndarray, " dim"], float]:
-        """The step downhill, and what it would gain in nats were the surface a paraboloid."""
+    def newton_step(
+        self, gradient: Float[np.ndarray, " dim"], longest: float = _LONGEST_STEP
+    ) -> tuple[Float[np.ndarray, " dim"], float]:
+        """The step downhill, and what it would gain in nats were the surface a paraboloid.
+
+        No longer than ``longest`` along any direction, in units of 1 / sqrt(curvature) of the entries.
+        """
         slopes = self.vectors.T @ (self.scale * gradient)
         steepness = np.maximum(np.abs(self.values), self.flatness)
         # A slope that is rounding on a direction that is flat is nothing to follow.
@@ -62,8 +67,8 @@ class Curvature:
         decrement = float(0.5 * np.sum(np.where(flat, 0.0, slopes**2 / steepness)))
         negative = (self.values < -self.flatness) & (np.abs(parts) < 0.1)
         parts = np.where(negative, np.where(slopes > 0, -0.1, 0.1), parts)  # off a saddle
-        longest = np.abs(parts).max(initial=0.0)
-        return self.scale * (self.vectors @ (parts * min(1.0, _LONGEST_STEP / max(longest, 1e-300)))), decrement
+        length = np.abs(parts).max(initial=0.0)
+        return self.scale * (self.vectors @ (parts * min(1.0, longest / max(length, 1e-300)))), decrement
 
     def flat_directions(self) -> list[np.ndarray]:
         """Directions, in scaled coordinates, along which there is no curvature, or one of the wrong sign."""

@@ -193,7 +193,8 @@ def _newton(
         if not np.all(np.isfinite(second)):
             break
         curvature = Curvature.of(second, flatness)
-        step, decrement = curvature.newton_step(gradient)
+        # Along a ridge the way is thousands of the units of the entries; the search along the step holds it in check.
+        step, decrement = curvature.newton_step(gradient, longest=np.inf)
         if curvature.has_negative or decrement < _SETTLED:
             break
         for size in 0.5 ** np.arange(10):
