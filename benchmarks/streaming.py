@@ -28,12 +28,18 @@ RESULTS, PAGE = HERE / "results" / "streaming.json", HERE.parent / "docs" / "ben
 ROWS = (10**5, 10**6, 10**7, 5 * 10**7)
 BATCH = {"logistic": 8192, "network": 512}
 MOST_IN_MEMORY = 10**7
+REPEATS = 3
 
 
 def run_child(folder: Path, model: str, kept: str, steps: int) -> dict:
     command = [sys.executable, str(HERE / "_streaming_child.py"), str(folder), "--model", model, "--kept", kept]
     command += ["--batch-size", str(BATCH[model]), "--steps", str(steps)]
     return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
+
+
+def middle_of(runs: list[dict]) -> dict:
+    """The median of every figure; one process differs from the next by a third in speed."""
+    return {name: float(np.median([run[name] for run in runs])) for name in runs[0]}
 
 
 def measure(found: dict, rows: int, steps: int, *, keep: bool) -> None:
@@ -48,8 +54,9 @@ def measure(found: dict, rows: int, steps: int, *, keep: bool) -> None:
     try:
         child.generate(folder, rows)
         for model, kept in wanted:
-            found[key(model, kept, rows)] = run_child(folder, model, kept, steps) | {"date": time.strftime("%F %T")}
-            print(key(model, kept, rows), found[key(model, kept, rows)], flush=True)
+            runs = [run_child(folder, model, kept, steps) for _ in range(REPEATS if keep else 1)]
+            found[key(model, kept, rows)] = middle_of(runs) | {"date": time.strftime("%F %T"), "runs": runs}
+            print(key(model, kept, rows), middle_of(runs), flush=True)
             if keep:
                 save(found)
     finally:

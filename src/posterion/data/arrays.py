@@ -64,7 +64,8 @@ class ArraySource(AbstractChunkSource):
 
     def read(self, chunk: int) -> dict[str, np.ndarray]:
         rows = slice(int(self._starts[chunk]), int(self._stops[chunk]))
-        return {name: np.array(array[rows]) for name, array in self._arrays.items()}
+        # Views where that can be: whoever shuffles the rows copies them anyway.
+        return {name: np.asarray(array[rows]) for name, array in self._arrays.items()}
 
     def place(self, chunk: int) -> str:
         where = f"{', '.join(sorted({str(f) for f in self._files.values()}))}, " if self._files else ""
