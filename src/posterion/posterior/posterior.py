@@ -385,8 +385,9 @@ class Posterior:
         """
         if self._more is None:
             raise OptionError(
-                "a loaded posterior does not keep what its fit would need to go on: fit the model again, with "
-                "checkpoint=... if it is to go on another day"
+                "a loaded posterior does not keep what its fit would need to go on, its optimiser among it: fit the "
+                "model again from here by start= (posterion.fit(model, start=approx)), or next time with "
+                "checkpoint=... for a fit that goes on to the bit on another day"
             )
         return self._more(n, stop, callbacks, progress)
 
