@@ -25,6 +25,33 @@ class AbstractEstimator(BaseEstimator):
 
     _state: Any
 
+    def _learn(self, x: np.ndarray, targets: np.ndarray, weights: np.ndarray, *, continued: bool) -> None:
+        """Set ``_state`` from checked rows; with ``continued`` the posterior so far is the prior."""
+        raise NotImplementedError
+
+    def log_scores(self, X: Any, y: Any) -> np.ndarray:
+        """Log predictive density of each outcome, or log probability of each label."""
+        raise NotImplementedError
+
+    def log_score(self, X, y, sample_weight=None):
+        """Mean log predictive density of outcomes on their original scale, or log probability of labels.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows.
+        y : array-like of shape (n_samples,)
+            Their outcomes or labels.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the rows in the mean.
+
+        Returns
+        -------
+        score : float
+            In nats; more is better.
+        """
+        return float(np.average(self.log_scores(X, y), weights=sample_weight))
+
     def _inputs(self, X: Any, *, reset: bool) -> np.ndarray:
         """The table as float64, with its columns checked or, with ``reset``, taken note of."""
         x: Any = validate_data(self, X, reset=reset, dtype=np.float64, ensure_all_finite=False, ensure_min_samples=1)

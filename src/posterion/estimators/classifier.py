@@ -25,6 +25,58 @@ class AbstractClassifier(ClassifierMixin, AbstractEstimator):
     def _members(self, X: Any) -> tuple[np.ndarray, list[Logits]]:
         raise NotImplementedError
 
+    def fit(self, X, y, sample_weight=None):
+        """Fit.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows.
+        y : array-like of shape (n_samples,)
+            Labels.
+        sample_weight : array-like of shape (n_samples,), default=None
+            How often each row counts.
+
+        Returns
+        -------
+        self
+            Fitted.
+        """
+        return self._learn_labels(X, y, None, sample_weight, continued=False)
+
+    def partial_fit(self, X, y, classes=None, sample_weight=None):
+        """Learn from more rows: the posterior so far is the prior. Scales of the columns are those of the first rows.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows.
+        y : array-like of shape (n_samples,)
+            Labels.
+        classes : array-like of shape (n_classes,), default=None
+            All labels there will be; needed at the first call if the first rows do not show them all.
+        sample_weight : array-like of shape (n_samples,), default=None
+            How often each row counts.
+
+        Returns
+        -------
+        self
+            Fitted.
+        """
+        continued = hasattr(self, "_state")
+        return self._learn_labels(X, y, self.classes_ if continued else classes, sample_weight, continued=continued)
+
+    def _learn_labels(self, X: Any, y: Any, classes: Any, sample_weight: Any, *, continued: bool) -> Any:
+        x = self._inputs(X, reset=not continued)
+        x, y, weights = self._labelled(x, y, self._row_weights(sample_weight, x))
+        codes = self._codes(y, x, classes)
+        if len(self.classes_) < 2:
+            raise DataError(
+                f"y holds one class only, {self.classes_.tolist()}; a classifier needs examples of at least two classes"
+            )
+        self._learn(x, codes.astype(float), self._class_weights(codes, weights), continued=continued)
+        return self
+
     def _labelled(self, x: np.ndarray, y: Any, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """The rows that count: a class that only rows of no weight have is no class."""
         if y is None:
@@ -71,12 +123,6 @@ class AbstractClassifier(ClassifierMixin, AbstractEstimator):
         usable = {k: v for k, v in chosen.items() if k in present} if isinstance(chosen, dict) else chosen
         factors[np.searchsorted(self.classes_, present)] = compute_class_weight(usable, classes=present, y=labels)
         return weights * factors[codes]
-
-    def _require_two_classes(self) -> None:
-        if len(self.classes_) < 2:
-            raise DataError(
-                f"y holds one class only, {self.classes_.tolist()}; a classifier needs examples of at least two classes"
-            )
 
     def _expectations(self, X: Any) -> tuple[np.ndarray, np.ndarray]:
         """Predictive probabilities, and the expected entropy."""
@@ -134,25 +180,6 @@ class AbstractClassifier(ClassifierMixin, AbstractEstimator):
         """
         best = self.predict_proba(X).argmax(axis=1)
         return self.classes_[best]
-
-    def log_score(self, X, y, sample_weight=None):
-        """Mean log predictive probability of labels. More is better.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Rows.
-        y : array-like of shape (n_samples,)
-            Their labels.
-        sample_weight : array-like of shape (n_samples,), default=None
-            Weights of the rows in the mean.
-
-        Returns
-        -------
-        score : float
-            In nats.
-        """
-        return float(np.average(self.log_scores(X, y), weights=sample_weight))
 
     def log_scores(self, X, y):
         """Log predictive probability of each label.

@@ -15,7 +15,7 @@ from posterion.estimators.likelihoods import Bernoulli, Categorical, Likelihood,
 from posterion.estimators.linear import GridPosterior, LinearGaussian, LinearPosterior
 from posterion.estimators.network import Network
 from posterion.estimators.predictive import NumericPrediction
-from posterion.estimators.regressor import AbstractRegressor
+from posterion.estimators.regressor import AbstractRegressor, units_of
 from posterion.estimators.threads import one_thread
 
 
@@ -52,58 +52,14 @@ class BayesianLinearRegression(AbstractRegressor):
     array([31.])
     """
 
-    def fit(self, X, y, sample_weight=None):
-        """Fit.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Rows.
-        y : array-like of shape (n_samples,)
-            Outcomes.
-        sample_weight : array-like of shape (n_samples,), default=None
-            How often each row counts.
-
-        Returns
-        -------
-        self
-            Fitted.
-        """
-        return self._learn(X, y, sample_weight, reset=True)
-
-    def partial_fit(self, X, y, sample_weight=None):
-        """Learn from more rows: the posterior so far is the prior. Scales of the columns are those of the first rows.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Rows.
-        y : array-like of shape (n_samples,)
-            Outcomes.
-        sample_weight : array-like of shape (n_samples,), default=None
-            How often each row counts.
-
-        Returns
-        -------
-        self
-            Fitted.
-        """
-        return self._learn(X, y, sample_weight, reset=not hasattr(self, "_state"))
-
-    def _learn(self, X: Any, y: Any, sample_weight: Any, *, reset: bool) -> "BayesianLinearRegression":
-        x = self._inputs(X, reset=reset)
-        target = self._targets(y, x)
-        weights = self._row_weights(sample_weight, x)
-        if reset:
-            if np.count_nonzero(weights) < 2:
-                raise DataError("n_samples=1: one sample says nothing about noise; give at least 2 rows")
-            columns = Columns.of(x, weights, codes=False, compress=False)
-            offset = float(np.average(target, weights=weights))
-            scale = float(np.sqrt(np.average((target - offset) ** 2, weights=weights))) or 1.0
-        else:
+    def _learn(self, x: np.ndarray, targets: np.ndarray, weights: np.ndarray, *, continued: bool) -> None:
+        if continued:
             columns, offset, scale = (self._state[name] for name in ("columns", "offset", "scale"))
-        sums = LinearGaussian.of(columns.inputs(x), (target - offset) / scale, weights)
-        if not reset:
+        else:
+            columns = Columns.of(x, weights, codes=False, compress=False)
+            offset, scale = units_of(targets, weights)
+        sums = LinearGaussian.of(columns.inputs(x), (targets - offset) / scale, weights)
+        if continued:
             sums = self._state["sums"].plus(sums)
         posterior = sums.posterior()
         self._state = {"columns": columns, "offset": offset, "scale": scale, "sums": sums, "posterior": posterior}
@@ -113,7 +69,6 @@ class BayesianLinearRegression(AbstractRegressor):
         self.coef_std_[columns.kept] = scale * deviations / columns.scale
         middle = offset + scale * float(posterior.weights @ posterior.intercepts)
         self.intercept_ = float(middle - self.coef_[columns.kept] @ columns.mean)
-        return self
 
     def _predictive(self, X: Any) -> NumericPrediction:
         x = self._table(X)
@@ -131,20 +86,19 @@ class _AbstractGeneralised(AbstractEstimator):
     coef_: Any
     intercept_: Any
 
-    def _learn_grid(
-        self,
-        x: np.ndarray,
-        targets: np.ndarray,
-        weights: np.ndarray,
-        likelihood: Likelihood,
-        outputs: int,
-        *,
-        reset: bool,
-    ) -> None:
-        present = weights > 0
-        x, targets, weights = x[present], targets[present], weights[present]
+    def _likelihood(self) -> tuple[int, Likelihood]:
+        """Number of outputs, and the likelihood."""
+        raise NotImplementedError
+
+    def _learn(self, x: np.ndarray, targets: np.ndarray, weights: np.ndarray, *, continued: bool) -> None:
         with one_thread():
-            if reset:
+            if continued:
+                columns, network = self._state["columns"], self._state["network"]
+                posterior, self.n_iter_ = self._state["posterior"].updated(
+                    network, columns.inputs(x), targets, weights, max_iter=self.max_iter, tol=self.tol
+                )
+            else:
+                outputs, likelihood = self._likelihood()
                 columns = Columns.of(x, weights, codes=False, compress=False)
                 network = Network(columns.features, (), outputs)
                 start = np.zeros(network.size)
@@ -159,11 +113,6 @@ class _AbstractGeneralised(AbstractEstimator):
                     weights,
                     max_iter=self.max_iter,
                     tol=self.tol,
-                )
-            else:
-                columns, network = self._state["columns"], self._state["network"]
-                posterior, self.n_iter_ = self._state["posterior"].updated(
-                    network, columns.inputs(x), targets, weights, max_iter=self.max_iter, tol=self.tol
                 )
         self._state = {"columns": columns, "network": network, "posterior": posterior}
         self._set_coefficients(x.shape[1])
@@ -226,63 +175,8 @@ class BayesianLogisticRegression(AbstractClassifier, _AbstractGeneralised):
         self.max_iter = max_iter
         self.tol = tol
 
-    def fit(self, X, y, sample_weight=None):
-        """Fit.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Rows.
-        y : array-like of shape (n_samples,)
-            Labels.
-        sample_weight : array-like of shape (n_samples,), default=None
-            How often each row counts.
-
-        Returns
-        -------
-        self
-            Fitted.
-        """
-        x = self._inputs(X, reset=True)
-        weights = self._row_weights(sample_weight, x)
-        x, y, weights = self._labelled(x, y, weights)
-        codes = self._codes(y, x)
-        self._require_two_classes()
-        return self._learn(x, codes, weights, reset=True)
-
-    def partial_fit(self, X, y, classes=None, sample_weight=None):
-        """Learn from more rows: the posterior so far is the prior.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Rows.
-        y : array-like of shape (n_samples,)
-            Labels.
-        classes : array-like of shape (n_classes,), default=None
-            All labels there will be; needed at the first call if the first rows do not show them all.
-        sample_weight : array-like of shape (n_samples,), default=None
-            How often each row counts.
-
-        Returns
-        -------
-        self
-            Fitted.
-        """
-        reset = not hasattr(self, "_state")
-        x = self._inputs(X, reset=reset)
-        weights = self._row_weights(sample_weight, x)
-        codes = self._codes(y, x, classes if reset else self.classes_)
-        self._require_two_classes()
-        return self._learn(x, codes, weights, reset=reset)
-
-    def _learn(self, x, codes, weights, *, reset):
-        binary = len(self.classes_) == 2
-        likelihood = Bernoulli() if binary else Categorical()
-        weights = self._class_weights(codes, weights)
-        outputs = 1 if binary else len(self.classes_)
-        self._learn_grid(x, codes.astype(float), weights, likelihood, outputs, reset=reset)
-        return self
+    def _likelihood(self) -> tuple[int, Likelihood]:
+        return (1, Bernoulli()) if len(self.classes_) == 2 else (len(self.classes_), Categorical())
 
     def _members(self, X: Any) -> tuple[np.ndarray, list[Logits]]:
         return self._functions(X)
@@ -332,53 +226,14 @@ class BayesianPoissonRegressor(AbstractRegressor, _AbstractGeneralised):
         tags.target_tags.positive_only = True
         return tags
 
-    def fit(self, X, y, sample_weight=None):
-        """Fit.
+    def _likelihood(self) -> tuple[int, Likelihood]:
+        return 1, Poisson()
 
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Rows.
-        y : array-like of shape (n_samples,)
-            Counts.
-        sample_weight : array-like of shape (n_samples,), default=None
-            How often each row counts.
-
-        Returns
-        -------
-        self
-            Fitted.
-        """
-        return self._learn(X, y, sample_weight, reset=True)
-
-    def partial_fit(self, X, y, sample_weight=None):
-        """Learn from more rows: the posterior so far is the prior.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Rows.
-        y : array-like of shape (n_samples,)
-            Counts.
-        sample_weight : array-like of shape (n_samples,), default=None
-            How often each row counts.
-
-        Returns
-        -------
-        self
-            Fitted.
-        """
-        return self._learn(X, y, sample_weight, reset=not hasattr(self, "_state"))
-
-    def _learn(self, X, y, sample_weight, *, reset):
-        x = self._inputs(X, reset=reset)
-        target = self._targets(y, x)
-        if np.any(target < 0):
-            raise DataError(f"y must be counts, from 0 on; the smallest is {target.min():g}")
-        weights = self._row_weights(sample_weight, x)
-        self._learn_grid(x, target, weights, Poisson(), 1, reset=reset)
+    def _learn(self, x: np.ndarray, targets: np.ndarray, weights: np.ndarray, *, continued: bool) -> None:
+        if np.any(targets < 0):
+            raise DataError(f"y must be counts, from 0 on; the smallest is {targets.min():g}")
+        super()._learn(x, targets, weights, continued=continued)
         self.coef_, self.intercept_ = self.coef_[0], self.intercept_.item()
-        return self
 
     def _predictive(self, X: Any) -> CountPrediction:
         check_is_fitted(self, "_state")

@@ -4,7 +4,6 @@ from typing import Any
 
 import numpy as np
 
-from posterion.errors import DataError
 from posterion.estimators import ensemble
 from posterion.estimators.classes import Logits
 from posterion.estimators.classifier import AbstractClassifier
@@ -13,7 +12,7 @@ from posterion.estimators.fitting import AbstractMLP
 from posterion.estimators.gauss_newton import PATIENCE
 from posterion.estimators.likelihoods import Bernoulli, Categorical, Likelihood, StudentT
 from posterion.estimators.predictive import NumericPrediction
-from posterion.estimators.regressor import AbstractRegressor
+from posterion.estimators.regressor import AbstractRegressor, units_of
 
 
 class BayesianMLPRegressor(AbstractRegressor, AbstractMLP):
@@ -87,62 +86,13 @@ class BayesianMLPRegressor(AbstractRegressor, AbstractMLP):
     _look_for_codes = False
     _relevance = False
 
-    def fit(self, X, y, sample_weight=None):
-        """Fit.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Rows.
-        y : array-like of shape (n_samples,)
-            Outcomes.
-        sample_weight : array-like of shape (n_samples,), default=None
-            How often each row counts.
-
-        Returns
-        -------
-        self
-            Fitted.
-        """
-        return self._begin(X, y, sample_weight, continued=False)
-
-    def partial_fit(self, X, y, sample_weight=None):
-        """Learn from more rows: each network's posterior is its prior. Scales and noise are those of the first rows.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Rows.
-        y : array-like of shape (n_samples,)
-            Outcomes.
-        sample_weight : array-like of shape (n_samples,), default=None
-            How often each row counts.
-
-        Returns
-        -------
-        self
-            Fitted.
-        """
-        return self._begin(X, y, sample_weight, continued=hasattr(self, "_state"))
-
-    def _begin(self, X: Any, y: Any, sample_weight: Any, *, continued: bool) -> "BayesianMLPRegressor":
-        x = self._inputs(X, reset=not continued)
-        target = self._targets(y, x)
-        weights = self._row_weights(sample_weight, x)
-        present = weights > 0
-        x, target, weights = x[present], target[present], weights[present]
+    def _learn(self, x: np.ndarray, targets: np.ndarray, weights: np.ndarray, *, continued: bool) -> None:
         if continued:
             offset, scale = self._state["units"]
         else:
-            if len(target) < 2:
-                raise DataError("n_samples=1: one sample says nothing about noise; give at least 2 rows")
-            offset = float(np.average(target, weights=weights))
-            scale = float(np.sqrt(np.average((target - offset) ** 2, weights=weights)))
-            if scale <= 1e-12 * max(abs(offset), 1e-300):  # a constant
-                scale = 1.0
-        self._learn(x, (target - offset) / scale, weights, continued=continued)
+            offset, scale = units_of(targets, weights)
+        super()._learn(x, (targets - offset) / scale, weights, continued=continued)
         self._state["units"] = (offset, scale)
-        return self
 
     def _likelihoods(self) -> tuple[int, list[Likelihood]]:
         return 1, [StudentT(), StudentT(freedom=5.0)]
@@ -267,57 +217,6 @@ class BayesianMLPClassifier(AbstractClassifier, AbstractMLP):
             n_jobs=n_jobs,
             random_state=random_state,
         )
-
-    def fit(self, X, y, sample_weight=None):
-        """Fit.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Rows.
-        y : array-like of shape (n_samples,)
-            Labels.
-        sample_weight : array-like of shape (n_samples,), default=None
-            How often each row counts.
-
-        Returns
-        -------
-        self
-            Fitted.
-        """
-        x = self._inputs(X, reset=True)
-        x, y, weights = self._labelled(x, y, self._row_weights(sample_weight, x))
-        codes = self._codes(y, x)
-        self._require_two_classes()
-        self._learn(x, codes.astype(float), self._class_weights(codes, weights), continued=False)
-        return self
-
-    def partial_fit(self, X, y, classes=None, sample_weight=None):
-        """Learn from more rows: each network's posterior is its prior.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Rows.
-        y : array-like of shape (n_samples,)
-            Labels.
-        classes : array-like of shape (n_classes,), default=None
-            All labels there will be; needed at the first call if the first rows do not show them all.
-        sample_weight : array-like of shape (n_samples,), default=None
-            How often each row counts.
-
-        Returns
-        -------
-        self
-            Fitted.
-        """
-        reset = not hasattr(self, "_state")
-        x = self._inputs(X, reset=reset)
-        x, y, weights = self._labelled(x, y, self._row_weights(sample_weight, x))
-        codes = self._codes(y, x, classes if reset else self.classes_)
-        self._require_two_classes()
-        self._learn(x, codes.astype(float), self._class_weights(codes, weights), continued=not reset)
-        return self
 
     def _likelihoods(self) -> tuple[int, list[Likelihood]]:
         binary = len(self.classes_) == 2

@@ -19,6 +19,52 @@ class AbstractRegressor(RegressorMixin, AbstractEstimator):
     def _predictive(self, X: Any) -> Any:
         raise NotImplementedError
 
+    def fit(self, X, y, sample_weight=None):
+        """Fit.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows.
+        y : array-like of shape (n_samples,)
+            Outcomes.
+        sample_weight : array-like of shape (n_samples,), default=None
+            How often each row counts.
+
+        Returns
+        -------
+        self
+            Fitted.
+        """
+        return self._learn_outcomes(X, y, sample_weight, continued=False)
+
+    def partial_fit(self, X, y, sample_weight=None):
+        """Learn from more rows: the posterior so far is the prior. Scales are those of the first rows.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows.
+        y : array-like of shape (n_samples,)
+            Outcomes.
+        sample_weight : array-like of shape (n_samples,), default=None
+            How often each row counts.
+
+        Returns
+        -------
+        self
+            Fitted.
+        """
+        return self._learn_outcomes(X, y, sample_weight, continued=hasattr(self, "_state"))
+
+    def _learn_outcomes(self, X: Any, y: Any, sample_weight: Any, *, continued: bool) -> Any:
+        x = self._inputs(X, reset=not continued)
+        targets = self._targets(y, x)
+        weights = self._row_weights(sample_weight, x)
+        present = weights > 0
+        self._learn(x[present], targets[present], weights[present], continued=continued)
+        return self
+
     def _targets(self, y: Any, x: np.ndarray) -> np.ndarray:
         if y is None:
             raise ValueError(f"{type(self).__name__} requires y to be passed, but the target y is None")
@@ -89,25 +135,6 @@ class AbstractRegressor(RegressorMixin, AbstractEstimator):
             raise OptionError(f"quantiles must be probabilities between 0 and 1, not {quantiles!r}")
         predictive = self._predictive(X)
         return np.stack([predictive.quantile(float(level)) for level in levels], axis=1)
-
-    def log_score(self, X, y, sample_weight=None):
-        """Mean log predictive density of outcomes, on their original scale. More is better.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Rows.
-        y : array-like of shape (n_samples,)
-            Their outcomes.
-        sample_weight : array-like of shape (n_samples,), default=None
-            Weights of the rows in the mean.
-
-        Returns
-        -------
-        score : float
-            In nats.
-        """
-        return float(np.average(self.log_scores(X, y), weights=sample_weight))
 
     def log_scores(self, X, y):
         """Log predictive density of each outcome, on its original scale.
@@ -189,6 +216,15 @@ class AbstractRegressor(RegressorMixin, AbstractEstimator):
         """
         rng = generator(random_state)
         return self._predictive(X).sample(rng, int(n_samples))
+
+
+def units_of(targets: np.ndarray, weights: np.ndarray) -> tuple[float, float]:
+    """Mean and standard deviation of outcomes; a constant has the unit one."""
+    if len(targets) < 2:
+        raise DataError("n_samples=1: one sample says nothing about noise; give at least 2 rows")
+    offset = float(np.average(targets, weights=weights))
+    scale = float(np.sqrt(np.average((targets - offset) ** 2, weights=weights)))
+    return offset, scale if scale > 1e-12 * max(abs(offset), 1e-300) else 1.0
 
 
 def _variances(predictive: Any) -> dict[str, np.ndarray]:
