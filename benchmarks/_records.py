@@ -5,7 +5,7 @@ import importlib.metadata
 import json
 import os
 import platform
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -69,10 +69,6 @@ def circumstances() -> dict:
         "commit": commit(),
         "versions": {"python": platform.python_version()} | versions,
     }
-
-
-def splits_of(options: Sequence[int] | None, available: int) -> Iterator[int]:
-    yield from (range(available) if options is None else (s for s in options if s < available))
 
 
 def mean_and_error(values: np.ndarray, decimals: int = 3) -> str:

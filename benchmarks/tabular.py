@@ -5,24 +5,15 @@
     python benchmarks/tabular.py --quick                     one split of two small sets; nothing is kept
     python benchmarks/tabular.py --render                    measures nothing: the page anew from the records
 
-Records go to benchmarks/results/tabular.jsonl, the tables into docs/benchmarks/tabular.md. Seconds mean something only
-on a machine that does nothing else. The first fit of a method in a process compiles or warms up, so that time to fit is
-the median over splits.
+Records go to benchmarks/results/tabular.jsonl, the tables into docs/benchmarks/tabular.md.
 """
-
-import argparse
-import sys
-import time
-from pathlib import Path
 
 import _records
 import numpy as np
 from _peers import CLASSIFIERS
+from _study import Study, table
 from scipy.stats import rankdata
 
-ROOT = Path(__file__).parent.parent
-RESULTS = ROOT / "benchmarks/results/tabular.jsonl"
-PAGE = ROOT / "docs/benchmarks/tabular.md"
 SETS = {
     "breast_cancer_wdbc": "breast cancer",
     "pima": "pima",
@@ -39,40 +30,20 @@ LARGE = ("bank_additional", "spambase", "banana", "letter", "adult")
 FEWEST, BINS = 1e-12, 15
 
 
-def main() -> None:
-    options = _options()
-    records = _records.Records(None if options.quick else options.json or RESULTS)
-    if not options.render:
-        for split in range(10) if options.splits is None else options.splits:
-            for name in options.sets:
-                data = np.load(_records.data_folder() / "tabular_classification" / f"{name}.npz")
-                masks = np.unpackbits(data["test_mask_packed"], axis=1)[:, : len(data["y"])].astype(bool)
-                for method in options.methods if split < len(masks) else ():
-                    if not records.has(data=name, kind="standard", split=split, method=method):
-                        measure(records, data, masks[split], name, split, method)
-    if not options.quick and records.rows:
-        _records.update_page(PAGE, page(records))
-    print(page(records))
+def splits(data, kind) -> int:
+    return len(data["test_mask_packed"])
 
 
-def measure(records, data, test, name, split, method) -> None:
+def measure(data, kind, split, method) -> dict:
     x, y = data["X"].astype(float), data["y"].astype(int)
-    wall, cpu = time.perf_counter(), time.process_time()
-    p = CLASSIFIERS[method](x[~test], y[~test], x[test], split)
-    seconds, cpu = time.perf_counter() - wall, time.process_time() - cpu
-    truth = y[test]
-    row = {"data": name, "kind": "standard", "split": split, "method": method}
-    row |= {
+    test = np.unpackbits(data["test_mask_packed"][split])[: len(y)].astype(bool)
+    p, truth = method(x[~test], y[~test], x[test], split), y[test]
+    return {
         "log_score": float(np.log(np.maximum(p[np.arange(len(truth)), truth], FEWEST)).mean()),
         "brier": float(((p - np.eye(p.shape[1])[truth]) ** 2).sum(1).mean()),
         "calibration": calibration_error(p, truth),
         "accuracy": float((p.argmax(1) == truth).mean()),
-        "seconds": seconds,
-        "cpu_seconds": cpu,
     }
-    records.add(row | _records.circumstances())
-    what = f"{row['log_score']:.4f} {row['brier']:.4f} {row['calibration']:.4f}"
-    print(name, split, method, what, f"{cpu:.1f} s", file=sys.stderr, flush=True)
 
 
 def calibration_error(p: np.ndarray, truth: np.ndarray) -> float:
@@ -89,9 +60,9 @@ def common(records, name: str, methods: list[str]) -> list[int]:
     return sorted(set.intersection(*sets)) if sets else []
 
 
-def averaged(records, measure_name: str, methods: list[str]) -> np.ndarray:
-    """Means over common splits, (methods, sets)."""
-    table = np.full((len(methods), len(SETS)), np.nan)
+def averaged(records, measure_name: str, methods: list[str], average=np.mean) -> np.ndarray:
+    """Averages over common splits, (methods, sets)."""
+    means = np.full((len(methods), len(SETS)), np.nan)
     for j, name in enumerate(SETS):
         splits = common(records, name, methods)
         for i, method in enumerate(methods):
@@ -101,45 +72,33 @@ def averaged(records, measure_name: str, methods: list[str]) -> np.ndarray:
                 if r["data"] == name and r["method"] == method and r["split"] in splits
             ]
             if found:
-                table[i, j] = np.mean(found)
-    return table
+                means[i, j] = average(found)
+    return means
 
 
 def page(records) -> str:
     if not records.rows:
         return ""
     methods = [m for m in CLASSIFIERS if any(r["method"] == m for r in records.rows)]
-    parts, ranks = [], {}
-    measures = (
-        ("log_score", "log score, more is better", 1, 4),
+    parts = []
+    for figure, what, sign, decimals in (
+        ("log_score", "Log score, more is better", 1, 4),
         ("brier", "Brier score, less is better", -1, 4),
-        ("calibration", "expected calibration error, less is better", -1, 4),
-        ("accuracy", "accuracy", 1, 4),
-        ("cpu_seconds", "processor seconds to fit and predict (median over splits)", -1, 2),
-    )
-    counts = [len(common(records, name, methods)) for name in SETS]
-    for measure_name, what, sign, decimals in measures:
-        table = averaged(records, measure_name, methods)
-        if measure_name == "cpu_seconds":
-            for i, method in enumerate(methods):
-                for j, name in enumerate(SETS):
-                    found = records.values(measure_name, data=name, method=method)
-                    table[i, j] = np.median(found) if len(found) else np.nan
-        whole = ~np.isnan(table).any(axis=0)
-        rank = np.mean([rankdata(-sign * table[:, j]) for j in np.flatnonzero(whole)], axis=0) if whole.any() else None
-        ranks[measure_name] = rank
-        lines = [
-            f"**{what[0].upper()}{what[1:]}**",
-            "",
-            f"| | {' | '.join(SETS.values())} | mean rank |",
-            "|---|" + "---|" * (len(SETS) + 1),
-        ]
-        for i, method in enumerate(methods):
-            cells = ["" if np.isnan(v) else f"{v:.{decimals}f}" for v in table[i]]
-            lines.append(f"| {method} | {' | '.join(cells)} | {'' if rank is None else f'{rank[i]:.2f}'} |")
-        parts.append("\n".join(lines) + "\n")
-    shared = ", ".join(f"{label} {count}" for label, count in zip(SETS.values(), counts, strict=True))
-    parts.append(f"Splits that all methods have: {shared}.\n")
+        ("calibration", "Expected calibration error, less is better", -1, 4),
+        ("accuracy", "Accuracy", 1, 4),
+        ("cpu_seconds", "Processor seconds to fit and predict (median over splits)", -1, 2),
+    ):
+        means = averaged(records, figure, methods, np.median if figure == "cpu_seconds" else np.mean)
+        whole = ~np.isnan(means).any(axis=0)
+        ranks = np.mean([rankdata(-sign * column) for column in means[:, whole].T], axis=0) if whole.any() else None
+        rows = {
+            method: ["" if np.isnan(v) else f"{v:.{decimals}f}" for v in means[i]]
+            + ["" if ranks is None else f"{ranks[i]:.2f}"]
+            for i, method in enumerate(methods)
+        }
+        parts.append(table(what, [*SETS.values(), "mean rank"], rows))
+    counts = [f"{label} {len(common(records, name, methods))}" for name, label in SETS.items()]
+    parts.append(f"Splits that all methods have: {', '.join(counts)}.\n")
     parts.append(verdicts(records, methods))
     parts.append(_records.provenance(records.rows))
     return "\n".join(parts)
@@ -150,9 +109,9 @@ def verdicts(records, methods: list[str]) -> str:
     rival = "HistGradientBoosting, calibrated"
     if {"Posterion", rival} <= set(methods):
         for measure_name, sign in (("log_score", 1), ("brier", -1)):
-            table = averaged(records, measure_name, ["Posterion", rival])
-            better = [label for label, (a, b) in zip(SETS.values(), table.T, strict=True) if sign * a > sign * b]
-            known = np.sum(~np.isnan(table[0]))
+            pair = averaged(records, measure_name, ["Posterion", rival])
+            better = [label for label, (a, b) in zip(SETS.values(), pair.T, strict=True) if sign * a > sign * b]
+            known = np.sum(~np.isnan(pair[0]))
             lines.append(
                 f"- {measure_name.replace('_', ' ')}: better than calibrated boosting on {len(better)} of {known} "
                 f"({', '.join(better)})"
@@ -172,22 +131,17 @@ def verdicts(records, methods: list[str]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    listed = lambda text: text.split(",")
-    parser.add_argument("--sets", type=listed, default=list(SETS))
-    parser.add_argument(
-        "--methods", type=lambda text: text.split(";"), default=list(CLASSIFIERS), help="separated by ;"
-    )
-    parser.add_argument("--splits", type=lambda text: [int(s) for s in text.split(",")])
-    parser.add_argument("--json", type=Path)
-    parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--render", action="store_true")
-    options = parser.parse_args()
-    if options.quick:
-        options.sets, options.splits = ["breast_cancer_wdbc", "pima"], [0]
-    return options
-
+STUDY = Study(
+    "tabular",
+    "tabular_classification",
+    tuple(SETS),
+    ("breast_cancer_wdbc", "pima"),
+    ("standard",),
+    CLASSIFIERS,
+    splits,
+    measure,
+    page,
+)
 
 if __name__ == "__main__":
-    main()
+    STUDY.main(__doc__)

@@ -9,19 +9,18 @@
 Records go to benchmarks/results/uci.jsonl, the tables into docs/benchmarks/uci.md.
 """
 
-import argparse
-import sys
-import time
-from pathlib import Path
-
 import _records
 import numpy as np
 from _peers import REGRESSORS
+from _study import Study, table
 
-ROOT = Path(__file__).parent.parent
-RESULTS = ROOT / "benchmarks/results/uci.jsonl"
-PAGE = ROOT / "docs/benchmarks/uci.md"
 SETS = ("boston", "concrete", "energy", "power", "wine", "yacht")
+
+WHOLE = {
+    "standard": dict.fromkeys(SETS, 20),
+    "gap": {"boston": 13, "concrete": 8, "energy": 8, "power": 4, "wine": 11, "yacht": 6},
+}
+"""Splits that there are."""
 
 PUBLISHED = {
     "MC dropout (published)": {
@@ -44,93 +43,57 @@ PUBLISHED = {
 """Mean test log densities: Gal's corrected table for the same 20 splits; Lakshminarayanan et al. (2017), Table 1."""
 
 
-def main() -> None:
-    options = _options()
-    records = _records.Records(None if options.quick else options.json or RESULTS)
-    if not options.render:
-        for name in options.sets:
-            data = np.load(_records.data_folder() / "uci_regression" / f"{name}.npz")
-            for kind in options.kinds:
-                available = len(data["train_idx"]) if kind == "standard" else len(data["gap_mask"])
-                for split in _records.splits_of(options.splits, available):
-                    for method in options.methods:
-                        if not records.has(data=name, kind=kind, split=split, method=method):
-                            measure(records, data, name, kind, split, method)
-    if not options.quick and records.rows:
-        _records.update_page(PAGE, page(records))
-    print(page(records))
-
-
-def measure(records, data, name, kind, split, method) -> None:
+def measure(data, kind, split, method) -> dict | None:
     x, y = data["X"], data["y"]
     if kind == "standard":
         train, test = data["train_idx"][split].astype(int), data["test_idx"][split].astype(int)
     else:
         gap = data["gap_mask"][split].astype(bool)
         train, test = np.flatnonzero(~gap), np.flatnonzero(gap)
-    wall, cpu = time.perf_counter(), time.process_time()
-    result = REGRESSORS[method](x[train], y[train], x[test], split)
+    looked_at = test if kind == "standard" else np.concatenate([test, train])
+    result = method(x[train], y[train], x[looked_at], split)
     if result is None:
-        return
-    seconds, cpu = time.perf_counter() - wall, time.process_time() - cpu
+        return None
     mean, sd, density = result[:3]
-    row = {"data": name, "kind": kind, "split": split, "method": method}
-    row |= {
-        "log_score": float(np.mean(density(y[test]))),
-        "rmse": float(np.sqrt(np.mean((y[test] - mean) ** 2))),
-        "coverage90": float(np.mean(np.abs(y[test] - mean) <= 1.6449 * sd)),
-        "seconds": seconds,
-        "cpu_seconds": cpu,
+    away, tested = y[looked_at] - mean, slice(len(test))
+    figures = {
+        "log_score": float(np.mean(density(y[looked_at])[tested])),
+        "rmse": float(np.sqrt(np.mean(away[tested] ** 2))),
+        "coverage90": float(np.mean(np.abs(away) <= 1.6449 * sd, where=np.arange(len(away)) < len(test))),
     }
     if len(result) > 3 and kind == "gap":
-        inside = REGRESSORS[method](x[train], y[train], x[train][: len(test)], split)[3]
-        row["epistemic_gap"] = float(np.sqrt(result[3]).mean())
-        row["epistemic_data"] = float(np.sqrt(inside).mean())
-    records.add(row | _records.circumstances())
-    print(
-        name,
-        kind,
-        split,
-        method,
-        f"{row['log_score']:.3f}",
-        f"{row['rmse']:.3f}",
-        f"{cpu:.1f} s",
-        file=sys.stderr,
-        flush=True,
-    )
+        epistemic = np.sqrt(result[3])
+        figures["epistemic_gap"] = float(epistemic[tested].mean())
+        figures["epistemic_data"] = float(epistemic[len(test) :].mean())
+    return figures
 
 
 def page(records) -> str:
     parts = []
-    for kind, title in (("standard", "Standard splits"), ("gap", "Gap splits")):
-        rows = [r for r in records.rows if r["kind"] == kind]
-        if not rows:
+    for kind, title, said in (("standard", "Standard splits", verdicts), ("gap", "Gap splits", gap_verdicts)):
+        methods = [m for m in REGRESSORS if len(records.values("split", kind=kind, method=m))]
+        if not methods:
             continue
-        methods = [m for m in REGRESSORS if any(r["method"] == m for r in rows)]
-        for measure_name, what in (
-            ("log_score", "mean test log density, more is better"),
-            ("rmse", "root mean square error"),
+        for figure, what, decimals in (
+            ("log_score", "mean test log density, more is better", 3),
+            ("rmse", "root mean square error", 2),
         ):
-            lines = [f"**{title}: {what}**", "", f"| | {' | '.join(SETS)} |", "|---|" + "---|" * len(SETS)]
-            for method in methods:
-                cells = []
-                for name in SETS:
-                    values = records.values(measure_name, data=name, kind=kind, method=method)
-                    full = {"standard": 20}.get(kind, len(values))
-                    count = f" ({len(values)})" if 0 < len(values) < full else ""
-                    cells.append(_records.mean_and_error(values, 2 if measure_name == "rmse" else 3) + count)
-                lines.append(f"| {method} | {' | '.join(cells)} |")
-            if kind == "standard" and measure_name == "log_score":
-                for method, published in PUBLISHED.items():
-                    lines.append(f"| {method} | {' | '.join(f'{published[name]:.2f}' for name in SETS)} |")
-            parts.append("\n".join(lines) + "\n")
-        if kind == "standard":
-            parts.append(verdicts(records))
-        else:
-            parts.append(gap_verdicts(records))
+            rows = {
+                method: [cell(records, figure, name, kind, method, decimals) for name in SETS] for method in methods
+            }
+            if kind == "standard" and figure == "log_score":
+                rows |= {method: [f"{published[name]:.2f}" for name in SETS] for method, published in PUBLISHED.items()}
+            parts.append(table(f"{title}: {what}", SETS, rows))
+        parts.append(said(records))
     if records.rows:
         parts.append(_records.provenance(records.rows))
     return "\n".join(parts)
+
+
+def cell(records, figure: str, name: str, kind: str, method: str, decimals: int) -> str:
+    values = records.values(figure, data=name, kind=kind, method=method)
+    count = f" ({len(values)})" if 0 < len(values) < WHOLE[kind][name] else ""
+    return _records.mean_and_error(values, decimals) + count
 
 
 def verdicts(records) -> str:
@@ -173,21 +136,17 @@ def gap_verdicts(records) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    listed = lambda text: text.split(",")
-    parser.add_argument("--sets", type=listed, default=list(SETS))
-    parser.add_argument("--methods", type=lambda text: text.split(";"), default=list(REGRESSORS), help="separated by ;")
-    parser.add_argument("--kinds", type=listed, default=["standard", "gap"])
-    parser.add_argument("--splits", type=lambda text: [int(s) for s in text.split(",")])
-    parser.add_argument("--json", type=Path)
-    parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--render", action="store_true")
-    options = parser.parse_args()
-    if options.quick:
-        options.sets, options.splits = ["boston", "yacht"], [0]
-    return options
-
+STUDY = Study(
+    "uci",
+    "uci_regression",
+    SETS,
+    ("boston", "yacht"),
+    ("standard", "gap"),
+    REGRESSORS,
+    lambda data, kind: len(data["train_idx"] if kind == "standard" else data["gap_mask"]),
+    measure,
+    page,
+)
 
 if __name__ == "__main__":
-    main()
+    STUDY.main(__doc__)
