@@ -55,9 +55,9 @@ def calibration_error(p: np.ndarray, truth: np.ndarray) -> float:
 
 
 def common(records, name: str, methods: list[str]) -> list[int]:
-    """Splits that every method has been measured on."""
+    """Splits that every method has been measured on which has been measured on the set at all."""
     sets = [{r["split"] for r in records.rows if r["data"] == name and r["method"] == m} for m in methods]
-    return sorted(set.intersection(*sets)) if sets else []
+    return sorted(set.intersection(*found)) if (found := [s for s in sets if s]) else []
 
 
 def averaged(records, measure_name: str, methods: list[str], average=np.mean) -> np.ndarray:
@@ -98,7 +98,7 @@ def page(records) -> str:
         }
         parts.append(table(what, [*SETS.values(), "mean rank"], rows))
     counts = [f"{label} {len(common(records, name, methods))}" for name, label in SETS.items()]
-    parts.append(f"Splits that all methods have: {', '.join(counts)}.\n")
+    parts.append(f"Splits in these means: {', '.join(counts)}.\n")
     parts.append(verdicts(records, methods))
     parts.append(_records.provenance(records.rows))
     return "\n".join(parts)
@@ -111,7 +111,7 @@ def verdicts(records, methods: list[str]) -> str:
         for measure_name, sign in (("log_score", 1), ("brier", -1)):
             pair = averaged(records, measure_name, ["Posterion", rival])
             better = [label for label, (a, b) in zip(SETS.values(), pair.T, strict=True) if sign * a > sign * b]
-            known = np.sum(~np.isnan(pair[0]))
+            known = np.sum(~np.isnan(pair).any(axis=0))
             lines.append(
                 f"- {measure_name.replace('_', ' ')}: better than calibrated boosting on {len(better)} of {known} "
                 f"({', '.join(better)})"

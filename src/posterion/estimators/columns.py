@@ -2,18 +2,24 @@
 
 Every column that varies is centred and divided by its standard deviation; one with long tails is compressed first, by
 asinh of its distance from the median. A column of a few whole numbers, as codes of categories are, gets an indicator
-for each value besides, and one with long tails an indicator for a value that many rows have. What is decided depends on
-the distinct rows and their weights, never on their order.
+for each value besides, and one with long tails an indicator for a value that many rows have. Large networks also get
+numbers in pieces: how far each value has come between one quantile and the next, so that a function may bend wherever
+there are data, and the inputs that come from one column are multiplied by how much a first network made of it. What is
+decided depends on the distinct rows and their weights, never on their order.
+
+References
+----------
+.. [1] Gorishniy, Rubachev and Babenko (2022), On embeddings for numerical features in tabular deep learning. NeurIPS.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 LONG_TAIL = 8.0
 """A column whose largest distance from the median is so many times its standard deviation has long tails."""
-FEWEST, MOST = 3, 32
+FEWEST, MOST = 3, 64
 """Distinct whole numbers that count as categories: two are one indicator already, more are a number."""
 ROWS_PER_VALUE = 20
 MOST_INDICATORS = 160
@@ -21,6 +27,8 @@ MOST_INDICATORS = 160
 HEAVY = 0.2
 """A value that more than this share of the rows has, among many others, gets an indicator: no capital gain, a word not
 used."""
+MOST_PIECES, PIECES_EACH = 192, 32
+"""Pieces of all columns together, and of one."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +49,12 @@ class Columns:
         Numbers of the columns with indicators.
     values
         The values of each of those that have one.
+    pieced
+        Numbers of the columns that are also given in pieces.
+    edges
+        Where the pieces of each of those meet.
+    relevance
+        What each input is multiplied by; None is one.
     """
 
     kept: np.ndarray
@@ -51,11 +65,14 @@ class Columns:
     scale: np.ndarray
     coded: tuple[int, ...] = ()
     values: tuple[np.ndarray, ...] = field(default=())
+    pieced: tuple[int, ...] = ()
+    edges: tuple[np.ndarray, ...] = field(default=())
+    relevance: np.ndarray | None = None
 
     @property
     def features(self) -> int:
         """Number of inputs."""
-        return len(self.kept) + sum(len(v) for v in self.values)
+        return len(self.kept) + sum(map(len, self.values)) + sum(len(e) - 1 for e in self.edges)
 
     @classmethod
     def of(
@@ -92,29 +109,33 @@ class Columns:
                     values.append(found[[share.argmax()]])
         return cls(kept, middle, spread, compressed, mean, scale, tuple(coded), tuple(values))
 
+    def in_pieces(self, x: Float[np.ndarray, "rows columns"], weights: Float[np.ndarray, " rows"]) -> "Columns":
+        """The same with numbers in pieces besides: columns of more than two values whose values have no indicators."""
+        whole = {column for column, values in zip(self.coded, self.values, strict=True) if len(values) > 1}
+        numbers = [int(column) for column in self.kept if column not in whole]
+        each = min(PIECES_EACH, MOST_PIECES // max(len(numbers), 1))
+        edges = {column: _edges_of(x[:, column], weights, each) for column in numbers} if each > 1 else {}
+        edges = {column: found for column, found in edges.items() if len(found) > 2}
+        return replace(self, pieced=tuple(edges), edges=tuple(edges.values()))
+
     def inputs(self, x: Float[np.ndarray, "rows columns"]) -> Float[np.ndarray, "rows features"]:
         """The inputs of the network for the rows of a table."""
         numbers = _compress(x[:, self.kept], self.middle, self.spread, self.compressed)
         parts = [(numbers - self.mean) / self.scale]
         for column, values in zip(self.coded, self.values, strict=True):
             parts.append((x[:, [column]] == values).astype(float) - 0.5 * (len(values) == 1))
-        return np.concatenate(parts, axis=1)
+        for column, edges in zip(self.pieced, self.edges, strict=True):
+            parts.append(np.clip((x[:, [column]] - edges[:-1]) / np.diff(edges), 0, 1) - 0.5)
+        inputs = np.concatenate(parts, axis=1)
+        return inputs if self.relevance is None else inputs * self.relevance
 
-    def arrays(self) -> dict[str, np.ndarray]:
-        """Everything, as named arrays."""
-        named = {name: getattr(self, name) for name in ("kept", "middle", "spread", "compressed", "mean", "scale")}
-        lengths = np.array([len(v) for v in self.values], int)
-        together = np.concatenate(self.values) if self.values else np.zeros(0)
-        return named | {"coded": np.array(self.coded, int), "lengths": lengths, "values": together}
-
-    @classmethod
-    def from_arrays(cls, named: dict[str, np.ndarray]) -> "Columns":
-        """The inverse of `arrays`."""
-        named = dict(named)
-        ends = np.cumsum(named.pop("lengths"))
-        values = np.split(named.pop("values"), ends[:-1]) if len(ends) else []
-        coded = tuple(int(c) for c in named.pop("coded"))
-        return cls(**named, coded=coded, values=tuple(values))
+    @property
+    def origins(self) -> Int[np.ndarray, " features"]:
+        """The number of the column that each input comes from."""
+        pairs = [*zip(self.coded, self.values, strict=True), *zip(self.pieced, self.edges, strict=True)]
+        lengths = [len(v) for v in self.values] + [len(e) - 1 for e in self.edges]
+        columns = np.array([column for column, _ in pairs], int)
+        return np.concatenate([self.kept, np.repeat(columns, np.array(lengths, int))])
 
 
 def _codes_of(x: np.ndarray, weights: np.ndarray, kept: np.ndarray) -> tuple[list[int], list[np.ndarray]]:
@@ -130,6 +151,19 @@ def _codes_of(x: np.ndarray, weights: np.ndarray, kept: np.ndarray) -> tuple[lis
             coded.append(int(column))
             values.append(found)
     return (coded, values) if sum(map(len, values)) <= MOST_INDICATORS else ([], [])
+
+
+def _edges_of(x: np.ndarray, weights: np.ndarray, pieces: int) -> np.ndarray:
+    """Quantiles of what is not a value of many rows, those values, and both ends."""
+    found, inverse = np.unique(x, return_inverse=True)
+    total = np.bincount(inverse, weights)
+    heavy = total > HEAVY * total.sum()
+    light, cumulative = found[~heavy], np.cumsum(total[~heavy])
+    quantiles = np.zeros(0)
+    if len(light):
+        levels = np.linspace(0, 1, pieces + 1)[1:-1] * cumulative[-1]
+        quantiles = light[np.minimum(np.searchsorted(cumulative, levels), len(light) - 1)]
+    return np.unique(np.concatenate([quantiles, found[heavy], found[[0, -1]]]))
 
 
 def _compress(x: np.ndarray, middle: np.ndarray, spread: np.ndarray, which: np.ndarray) -> np.ndarray:

@@ -1,14 +1,16 @@
 """Several networks, each a mode of its own with its own covariance, and what rows they have not seen say of them.
 
-Each member leaves out one fold of the rows. On it the best of its iterations is chosen, and on all folds together the
-scale of noise and covariance is put right, with the noise's degrees of freedom, or the temperature of the logits: by
-maximum of the held-out log density under a weak prior that prefers to change nothing. Rows get their fold by what they
-hold, so equal rows are in the same one, and neither their order nor a weight instead of a repetition matters.
+Each small member leaves out one fold of the rows, large ones all the same. There the best of a member's iterations is
+chosen, and on all that was left out the scale of noise and covariance is put right, with the noise's degrees of
+freedom, or the temperature of the logits: by maximum of the held-out log density under a weak prior that prefers to
+change nothing. A row that several members have left out is predicted by their average, as new rows are. Rows get their
+fold by what they hold, so equal rows are in the same one, and neither their order nor a weight instead of a repetition
+matters.
 """
 
 import zlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -58,6 +60,10 @@ class HeldOut:
     covariances: np.ndarray
     noise: float
 
+    def some(self, which: np.ndarray) -> "HeldOut":
+        """Of fewer rows."""
+        return replace(self, rows=self.rows[which], means=self.means[which], covariances=self.covariances[which])
+
 
 def folds_of(x: np.ndarray, y: np.ndarray, folds: int, seed: int) -> np.ndarray:
     """A fold for each row, from what it holds."""
@@ -76,7 +82,7 @@ def held_out_score(
             variance = mode.likelihood.variance + covariances[:, 0, 0]
             log = noise_log_density(y - means[:, 0], variance, mode.likelihood.freedom)
         else:
-            log = _log_probability(Logits(means, covariances), y)
+            log = np.log(np.maximum(_probability(Logits(means, covariances), y), 1e-12))
         return float(weights @ log / weights.sum())
 
     return score
@@ -84,16 +90,17 @@ def held_out_score(
 
 def calibrate_numeric(held: Sequence[HeldOut], y: np.ndarray, weights: np.ndarray) -> tuple[Calibration, float]:
     """Scales of noise and covariance, and degrees of freedom, from held-out rows; and their score."""
-    rows = np.concatenate([h.rows for h in held])
-    residual = y[rows] - np.concatenate([h.means[:, 0] for h in held])
-    function = np.concatenate([h.covariances[:, 0, 0] for h in held])
-    noise = np.concatenate([np.full(len(h.rows), h.noise) for h in held])
-    w = weights[rows]
+    together = _Together.of(held, np.inf)
+    y, w, members = y[together.rows], weights[together.rows], together.members
+    residual = y[together.place] - np.concatenate([h.means[:, 0] for h in members])
+    function = np.concatenate([h.covariances[:, 0, 0] for h in members])
+    noise = np.concatenate([np.full(len(h.rows), h.noise) for h in members])
 
     def loss(p: np.ndarray) -> float:
         variance = noise * np.exp(p[0]) + function * np.exp(p[1])
         prior = 0.5 * p[0] ** 2 + 0.5 * p[1] ** 2 + 0.5 * (p[2] - 2) ** 2 / 4
-        return (prior - w @ noise_log_density(residual, variance, 2 + float(np.exp(p[2])))) / w.sum()
+        density = np.exp(noise_log_density(residual, variance, 2 + float(np.exp(p[2]))))
+        return (prior - w @ together.log_mean(density)) / w.sum()
 
     best = _minimum(loss, np.array([0.0, 0.0, 2.0]))
     return Calibration(float(np.exp(best[0])), float(np.exp(best[1])), float(2 + np.exp(best[2]))), -loss(best)
@@ -101,32 +108,69 @@ def calibrate_numeric(held: Sequence[HeldOut], y: np.ndarray, weights: np.ndarra
 
 def calibrate_classes(held: Sequence[HeldOut], y: np.ndarray, weights: np.ndarray) -> tuple[Calibration, float]:
     """Temperature of the logits, and the scale of their covariance, from held-out rows; and their score."""
-    rows = np.concatenate([h.rows for h in held])
-    logits = Logits(np.concatenate([h.means for h in held]), np.concatenate([h.covariances for h in held]))
-    most = max(MOST_LOGITS // logits.means.shape[1], 200)
-    if len(rows) > most:
-        some = np.linspace(0, len(rows) - 1, most).astype(int)  # of every member
-        rows, logits = rows[some], Logits(logits.means[some], logits.covariances[some])
-    w = weights[rows]
+    together = _Together.of(held, MOST_LOGITS // held[0].means.shape[1])
+    y, w, members = y[together.rows], weights[together.rows], together.members
+    logits = Logits(np.concatenate([h.means for h in members]), np.concatenate([h.covariances for h in members]))
 
     def loss(p: np.ndarray) -> float:
         scaled = logits.scaled(float(np.exp(p[0])), float(np.exp(p[1])))
         prior = 0.5 * p[0] ** 2 / 0.25 + 0.5 * p[1] ** 2
-        return (prior - w @ _log_probability(scaled, y[rows])) / w.sum()
+        return (prior - w @ together.log_mean(_probability(scaled, y[together.place]))) / w.sum()
 
     best = _minimum(loss, np.zeros(2))
     return Calibration(temperature=float(np.exp(best[0])), spread=float(np.exp(best[1]))), -loss(best)
 
 
-MOST_LOGITS = 12_000
+MOST_LOGITS = 40_000
 """Held-out rows times classes that are looked at: two numbers do not need more."""
 
 
+@dataclass(frozen=True)
+class _Together:
+    """Held-out rows of all members. A row that several have left out is predicted by their average.
+
+    Parameters
+    ----------
+    members
+        What they say of ``rows``.
+    rows
+        All, each once.
+    place
+        Where the rows of the members, one after another, are among them.
+    """
+
+    members: list[HeldOut]
+    rows: np.ndarray
+    place: np.ndarray
+
+    @classmethod
+    def of(cls, held: Sequence[HeldOut], most: float | int) -> "_Together":
+        """``most`` is how many rows of all members are wanted, more or less."""
+        rows, place = np.unique(np.concatenate([h.rows for h in held]), return_inverse=True)
+        most = max(most * len(rows) / len(place), 200)
+        if len(rows) <= most:
+            return cls(list(held), rows, place)
+        rows = rows[np.linspace(0, len(rows) - 1, int(most)).astype(int)]
+        members = [h.some(np.isin(h.rows, rows)) for h in held]
+        return cls(members, rows, np.searchsorted(rows, np.concatenate([h.rows for h in members])))
+
+    def log_mean(self, density: np.ndarray) -> np.ndarray:
+        """Logarithm of each row's average density."""
+        mean = np.bincount(self.place, density, len(self.rows)) / np.bincount(self.place, minlength=len(self.rows))
+        return np.log(np.maximum(mean, 1e-300))
+
+
 def _minimum(loss: Callable[[Any], float], start: np.ndarray) -> np.ndarray:
-    options = {"maxiter": 50 * len(start), "xatol": 1e-2, "fatol": 1e-5}
+    # Nelder and Mead's own first simplex around zero is smaller than the tolerance: it would end where it began.
+    simplex = start + np.vstack([np.zeros(len(start)), np.diag(np.full(len(start), FIRST_STEP))])
+    options = {"maxiter": 50 * len(start), "xatol": 1e-2, "fatol": 1e-5, "initial_simplex": simplex}
     return np.clip(optimize.minimize(loss, start, method="Nelder-Mead", options=options).x, -8, 8)
 
 
-def _log_probability(logits: Logits, y: np.ndarray) -> np.ndarray:
+FIRST_STEP = 0.5
+"""Of logarithms of factors."""
+
+
+def _probability(logits: Logits, y: np.ndarray) -> np.ndarray:
     p, _ = logits.expectations()
-    return np.log(np.maximum(p[np.arange(len(y)), y.astype(int)], 1e-12))
+    return p[np.arange(len(y)), y.astype(int)]

@@ -18,7 +18,7 @@ from posterion.estimators.base import AbstractEstimator
 from posterion.estimators.columns import Columns
 from posterion.estimators.ensemble import Calibration, HeldOut, Member
 from posterion.estimators.gauss_newton import GaussianPrior, Mode, find_mode
-from posterion.estimators.kronecker import KroneckerMode
+from posterion.estimators.kronecker import KroneckerMode, relevances
 from posterion.estimators.likelihoods import Likelihood, StudentT
 from posterion.estimators.network import Network
 from posterion.estimators.threads import one_thread
@@ -31,6 +31,9 @@ FEWEST_FOR_FOLDS = 60
 """With fewer rows nothing is held out: the evidence alone decides."""
 MOST_HELD_OUT = 10_000
 LARGE_MEMBERS = 5
+FEWEST_FOR_TRIALS, SHARE_OF_LARGE = 4_000, 0.1
+"""From so many rows on all large networks leave out the same part of them, of this share: their average is calibrated
+on it, and inputs are chosen by it."""
 STOPPING_ADVANTAGE = 0.02
 """Nats per held-out row that stopping early must gain: the best of many iterations looks better than it is."""
 
@@ -50,7 +53,7 @@ class AbstractMLP(AbstractEstimator):
 
     A class says with `_small_units` which hidden layers to try for a full covariance, with `_small_members` how many
     networks that takes, with `_patience` when to stop one early, and with `_look_for_codes` whether to look for
-    categories.
+    categories; with `_tries_inputs` large networks get the inputs that a first one does best with.
     """
 
     _small_units: ClassVar[tuple[tuple[int, ...], ...]]
@@ -58,6 +61,7 @@ class AbstractMLP(AbstractEstimator):
     _patience: ClassVar[int | None]
     _look_for_codes: ClassVar[bool]
     _relevance: ClassVar[bool]
+    _tries_inputs: ClassVar[bool]
 
     def _likelihoods(self) -> tuple[int, list[Likelihood]]:
         """Number of outputs, and the likelihoods that members take in turn."""
@@ -125,29 +129,31 @@ class AbstractMLP(AbstractEstimator):
         self._check_options()
         seeds = check_random_state(self.random_state).randint(0, 2**31 - 1, size=4)
         old: dict[str, Any] = getattr(self, "_state", None) or {}
-        columns = Columns.of(x, weights, codes=self._look_for_codes) if not continued else old["columns"]
-        inputs = columns.inputs(x)
         rows = float(weights.sum())
         outputs, likelihoods = self._likelihoods()
-        if not continued:
+        if continued:
+            columns, networks = old["columns"], [member.network for member in old["members"]]
+            small, count, folds = isinstance(old["members"][0].mode, Mode), len(networks), None
+        else:
+            columns = Columns.of(x, weights, codes=self._look_for_codes)
             hidden, small = self._hidden(columns.features, outputs, rows)
-            count = (
-                (self._small_members if small else LARGE_MEMBERS) if self.n_members == "auto" else int(self.n_members)
-            )
+            usual = self._small_members if small else LARGE_MEMBERS
+            count = usual if self.n_members == "auto" else int(self.n_members)
+            together = not small and rows >= FEWEST_FOR_TRIALS
+            folds = self._folds(x, targets, weights, 0 if together else count, int(seeds[0]))
+            if self._tries_inputs and together and folds is not None:
+                known = self._inputs_to_go_on_with(old, columns, hidden)
+                columns = known or self._tried(columns, hidden, (x, targets, weights), folds == 0, seeds)
             networks = [
                 Network(columns.features, hidden, outputs, small and self._relevance and k % 2 == 0)
                 for k in range(count)
             ]
-        else:
-            networks = [member.network for member in old["members"]]
-            small = isinstance(old["members"][0].mode, Mode)
-            count = len(networks)
         starts: list[Any] = [None] * count
         same = bool(old) and [m.network for m in old["members"]] == networks
         if same and (continued or self.warm_start):
             starts = [m.mode for m in old["members"]]
             small = isinstance(starts[0], Mode)
-        folds = self._folds(x, targets, weights, count, int(seeds[0])) if not continued else None
+        inputs = columns.inputs(x)
         fit_one = self._small_member if small else self._large_member
         shared = self._shared(inputs, targets, weights) if not small else (inputs, targets, weights)
         jobs = (
@@ -156,7 +162,7 @@ class AbstractMLP(AbstractEstimator):
                 likelihoods[k % len(likelihoods)],
                 starts[k],
                 shared,
-                None if folds is None else folds == k % (folds.max() + 1),
+                None if folds is None else folds == k % max(folds.max() + 1, 1),
                 np.random.default_rng([*seeds[1:], k]),
                 continued,
             )
@@ -171,6 +177,42 @@ class AbstractMLP(AbstractEstimator):
         self.n_iter_ = int(max(each.steps for each in fitted))
         self._state = {"columns": columns, "members": members, "calibration": calibration}
 
+    def _tried(
+        self,
+        columns: Columns,
+        hidden: tuple[int, ...],
+        data: tuple[np.ndarray, np.ndarray, np.ndarray],
+        hold: np.ndarray,
+        seeds: np.ndarray,
+    ) -> Columns:
+        """Numbers as they are, or in pieces if a first network predicts held-out rows better with them.
+
+        Pieces have the relevance that the network found: the columns that matter little are many inputs now.
+        """
+        x, targets, weights = data
+        outputs, likelihoods = self._likelihoods()
+        pieces, trials = columns.in_pieces(x, weights), []
+        for tried in (columns, pieces) if pieces.pieced else (columns,):
+            network = Network(tried.features, hidden, outputs)
+            shared = self._shared(tried.inputs(x), targets, weights)
+            with one_thread():
+                found = self._large_member(
+                    network, likelihoods[0], None, shared, hold, np.random.default_rng(seeds), False
+                )
+            if found.held_best is None:  # no row is in the part
+                return columns
+            score = self._calibrate([found.held_best], targets, weights)[1]
+            trials.append((score, tried, network, found.best))
+        _, tried, network, mode = max(trials, key=lambda trial: trial[0])
+        return replace(tried, relevance=relevances(network, mode, tried.origins)) if tried.pieced else tried
+
+    def _inputs_to_go_on_with(self, old: dict[str, Any], columns: Columns, hidden: tuple[int, ...]) -> Columns | None:
+        """Those of the last fit, where ``warm_start`` begins with its weights."""
+        if not (self.warm_start and old and isinstance(old["members"][0].mode, KroneckerMode)):
+            return None
+        same = old["members"][0].network.hidden == hidden and np.array_equal(old["columns"].kept, columns.kept)
+        return old["columns"] if same else None
+
     def _choose(self, fitted, targets: np.ndarray, weights: np.ndarray):
         """Stop all members early or none, by what the held-out rows say after calibration; and the calibration."""
         held = [each.held_best for each in fitted if each.held_best is not None]
@@ -184,15 +226,19 @@ class AbstractMLP(AbstractEstimator):
                 return [each.last for each in fitted], calibration
         return [each.best for each in fitted], early
 
-    def _folds(self, x: np.ndarray, y: np.ndarray, weights: np.ndarray, count: int, seed: int) -> np.ndarray | None:
-        """The fold of each row, or None if nothing is held out. Fold k is that of member k; rows beyond have -1."""
+    def _folds(self, x: np.ndarray, y: np.ndarray, weights: np.ndarray, apart: int, seed: int) -> np.ndarray | None:
+        """Which of ``apart`` parts each row is left out in, or in one for all with 0; -1 for rows that are always used.
+
+        None if nothing is held out.
+        """
         if not self.early_stopping or weights.sum() < FEWEST_FOR_FOLDS:
             return None
-        share = 1 / max(min(count, 10), 5) if self.validation_fraction == "auto" else float(self.validation_fraction)
-        share = min(share, MOST_HELD_OUT / len(y))
-        parts = max(2, round(1 / share))
+        share = 1 / max(min(apart, 10), 5) if apart else SHARE_OF_LARGE
+        if self.validation_fraction != "auto":
+            share = float(self.validation_fraction)
+        parts = max(2, round(1 / min(share, MOST_HELD_OUT / len(y))))
         folds = ensemble.folds_of(x, y, parts, seed)
-        return np.where(folds < count, folds, -1) if parts > count else folds
+        return np.where(folds < max(apart, 1), folds, -1)
 
     def _small_member(self, network, likelihood, start, shared, hold, rng, continued):
         inputs, targets, weights = shared

@@ -16,12 +16,13 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from posterion.estimators.likelihoods import Likelihood, StudentT
 from posterion.estimators.network import Network
 
 BLOCK = 2048
+RELEVANCE_BOUNDS = (0.1, 4.0)
 
 
 @dataclass(frozen=True)
@@ -114,6 +115,23 @@ def updated_precisions(network: Network, mode: KroneckerMode) -> Float[np.ndarra
     """MacKay's update of each layer's prior precision."""
     squares = np.array([(matrix**2).sum() for matrix in network.layers(mode.weights)])
     return np.clip((mode.effective + 1e-3) / (squares + 1e-3), 1e-3, 1e6)
+
+
+def relevances(
+    network: Network, mode: KroneckerMode, origins: Int[np.ndarray, " features"]
+) -> Float[np.ndarray, " features"]:
+    """The prior scales that the evidence asks for if inputs of one origin share one, over the scale of all inputs.
+
+    MacKay's update, as of a layer: the squares of the weights over how many of them the data determine.
+    """
+    matrix = next(iter(network.layers(mode.weights)))[:-1]
+    vectors, _, total = mode.eigen[0]
+    undetermined = mode.precisions[0] * (vectors[:-1] ** 2 @ (1 / total).sum(axis=1))
+    _, place = np.unique(origins, return_inverse=True)
+    squares = np.bincount(place, (matrix**2).sum(axis=1))
+    determined = np.maximum(np.bincount(place, matrix.shape[1] - undetermined), 0)
+    scales = np.sqrt(mode.precisions[0] * (squares + 1e-3) / (determined + 1e-3))
+    return np.clip(scales, *RELEVANCE_BOUNDS)[place]
 
 
 def with_noise(mode: KroneckerMode, likelihood: StudentT) -> KroneckerMode:

@@ -62,9 +62,9 @@ class Schedule:
         return self.rate * warm * (0.5 + 0.5 * np.cos(np.pi * step / self.steps))
 
 
-MOST_WORK = 1e10
+MOST_WORK = 2e10
 """Weights times rows of all steps of one member."""
-BATCHES = ((2_000, 32), (6_000, 64), (30_000, 128), (200_000, 256), (float("inf"), 1024))
+BATCHES = ((2_000, 32), (6_000, 64), (60_000, 128), (200_000, 256), (float("inf"), 1024))
 
 
 def train(

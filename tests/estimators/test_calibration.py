@@ -1,0 +1,45 @@
+"""What held-out rows say of an ensemble: the factors that made it wrong are found, for the average of its members."""
+
+import numpy as np
+from scipy import special
+
+from posterion.estimators.classes import Logits
+from posterion.estimators.ensemble import HeldOut, calibrate_classes, calibrate_numeric
+
+
+def test_the_temperature_of_overconfident_logits_is_found():
+    rng = np.random.default_rng(0)
+    logits = 1.5 * rng.normal(size=4000)
+    y = (rng.random(4000) < special.expit(logits)).astype(float)
+    for factor in (3.0, 0.5):
+        held = [HeldOut(np.arange(4000), factor * logits[:, None], np.zeros((4000, 1, 1)), 1.0)]
+        found, score = calibrate_classes(held, y, np.ones(4000))
+        # The slope of a logistic regression on 4,000 rows has a standard error of 0.05 here.
+        np.testing.assert_allclose(found.temperature, factor, rtol=0.2)
+        best = np.mean(np.log(special.expit(np.where(y == 1, logits, -logits))))
+        assert score > best - 0.002
+
+
+def test_the_scale_of_noise_is_found():
+    rng = np.random.default_rng(1)
+    residual = 0.4 * rng.normal(size=3000)
+    held = [HeldOut(np.arange(3000), np.zeros((3000, 1)), np.full((3000, 1, 1), 1e-6), 1.0)]
+    found, _ = calibrate_numeric(held, residual, np.ones(3000))
+    np.testing.assert_allclose(np.sqrt(found.noise), 0.4, rtol=0.1)
+    assert found.freedom > 10
+
+
+def test_members_that_left_out_the_same_rows_are_calibrated_as_their_average():
+    """Each member is right on its own; their average is less sure than it may be, and made surer."""
+    rng = np.random.default_rng(2)
+    parts = 2.0 * rng.normal(size=(4, 6000))
+    y = (rng.random(6000) < special.expit(parts.sum(axis=0))).astype(float)
+    covariances = np.zeros((6000, 1, 1))
+    held = [HeldOut(np.arange(6000), parts.mean(axis=0)[:, None] + own[:, None], covariances, 1.0) for own in parts]
+    found, score = calibrate_classes(held, y, np.ones(6000))
+    members = [Logits(h.means, covariances).scaled(found.temperature, found.spread) for h in held]
+    average = np.mean([member.expectations()[0] for member in members], axis=0)
+    log = np.log(average[np.arange(6000), y.astype(int)])
+    np.testing.assert_allclose(score, log.mean(), atol=0.01)  # but for the prior's part
+    plain = np.mean([Logits(h.means, covariances).expectations()[0] for h in held], axis=0)
+    assert log.mean() > np.log(plain[np.arange(6000), y.astype(int)]).mean()
