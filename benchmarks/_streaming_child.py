@@ -76,13 +76,16 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("folder", type=Path)
     parser.add_argument("--model", choices=MODELS, default="logistic")
-    parser.add_argument("--kept", choices=("stream", "memory"), default="stream")
+    parser.add_argument("--kept", choices=("stream", "memory", "one batch"), default="stream")
     parser.add_argument("--batch-size", type=int, default=8192)
     parser.add_argument("--steps", type=int, default=500)
     options = parser.parse_args()
     limit = 0 if options.kept == "stream" else 1 << 62
     files = {name: options.folder / f"{name}.npy" for name in ("x", "y")}
     source = po.data.memory_map(files, memory_limit=limit)
+    if options.kept == "one batch":  # the same rows at every step, which move nowhere
+        maps = {name: np.load(file, mmap_mode="r") for name, file in files.items()}
+        source = po.data.arrays({name: np.array(rows[: options.batch_size]) for name, rows in maps.items()})
     peak, marks = [0.0], []
 
     def look(progress):
@@ -92,7 +95,7 @@ def main() -> None:
     found = po.fit(
         target(options.model, options.folder),
         data=source,
-        batch_size=options.batch_size,
+        batch_size=None if options.kept == "one batch" else options.batch_size,
         n=options.steps,
         callbacks=[look],
         precision="float32",

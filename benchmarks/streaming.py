@@ -73,6 +73,8 @@ def measure(found: dict, rows: int, steps: int, *, keep: bool) -> None:
     wanted = [
         (model, kept) for model in BATCH for kept in ("stream", "memory") if kept == "stream" or rows <= MOST_IN_MEMORY
     ]
+    if rows == ROWS[1]:
+        wanted += [(model, "one batch") for model in BATCH]
     wanted = [case for case in wanted if key(*case, rows) not in found]
     if not wanted:
         return
@@ -206,6 +208,19 @@ def render(found: dict) -> None:
             checks.append(
                 _rows.Check(f"{model}: most over least memory from 10^6 rows on", max(large) / min(large), 1.1)
             )
+    for model in BATCH:
+        cases = [found.get(key(model, kept, ROWS[1])) for kept in ("stream", "memory", "one batch")]
+        if all(cases):
+            streamed, resident, still = (BATCH[model] / case["rows_per_second"] * 1e6 for case in cases)
+            lines += [
+                "",
+                f"{model.capitalize()}, {BATCH[model]} rows a step: {still:.0f} microseconds where all see the same "
+                f"rows, {resident:.0f} with rows from memory, {streamed:.0f} with rows from files.",
+            ]
+            if model == "network":
+                checks.append(
+                    _rows.Check("network, step with rows from memory, over one without", resident / still, 1.15)
+                )
     if (limited := found.get("limited")) is not None:
         speed = limited["rows_per_second"] / 1e6
         what = f"{limited['bytes'] / 1e6:.0f} MB of rows once through, in {LIMIT} MB of memory: million rows a second"
@@ -243,7 +258,7 @@ def main() -> None:
             measure_score(found, 20_000 if options.quick else 10**6, keep=not options.quick)
         else:
             for rows in [50_000] if options.quick else [int(part) for part in options.rows.split(",")]:
-                measure(found, rows, 60 if options.quick else 1000, keep=not options.quick)
+                measure(found, rows, 300 if options.quick else 1000, keep=not options.quick)
     if not options.quick:
         render(found)
 
