@@ -27,10 +27,11 @@ with pm.Model():
     )
     approx = po.fit(method="laplace", random_seed=1, progress=False)
 
+predict = lambda rows: approx.predict({"x": rows}, draws=300)
 figure, axes = plt.subplots(1, 3, figsize=(9.6, 3), sharey=True, layout="constrained")
 for k, ax in enumerate(axes):
-    band = decisions.partial_dependence(lambda rows: approx.predict({"x": rows}, draws=300), scaled, k, values=25)
+    band = decisions.partial_dependence(predict, scaled, k, values=15, background=100)
     values = np.asarray(band.value) * spread[k] + centre[k]
-    plots.plot_dependence(values, band.mean, band.low, band.high, name=columns[k], outcome="", ax=ax)
+    plots.plot_dependence(values, band["mean"], band["low"], band["high"], name=columns[k], outcome="", ax=ax)
 axes[0].set_ylabel("mean probability of cancer")
 plt.show()

@@ -22,5 +22,5 @@ with pm.Model() as line:
 figure, axes = plt.subplots(1, 2, figsize=(10, 3.8), sharey=True, layout="constrained")
 for ax, method in zip(axes, ("advi", "fullrank_advi"), strict=True):
     plots.plot_ranks(po.calibrate(line, method, repetitions=200, n=2000), ax=ax)
-    ax.set_title(method)
+    ax.set_title(method, loc="left")
 plt.show()
