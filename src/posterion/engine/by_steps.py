@@ -145,7 +145,7 @@ class LoopFit:
         """Where the fit of the full-rank Gaussian leads in its first rounds: the rest is for what is not Gaussian."""
         gaussian = FullRank()
         assert isinstance(self._method, ADVI)  # the method with families of choice  # noqa: S101
-        alone = LoopFit(replace(self._method, family=gaussian), self._task, self._optimiser)
+        alone = LoopFit(replace(self._method, family=gaussian, num_draws=None), self._task, self._optimiser)
         steps = controls.rule.first if controls.n is None else min(controls.rule.first, controls.n)
         found = alone.first_rounds(controls, steps, 1, show)[0]
         return from_known(family, gaussian, found, self._layout)

@@ -37,6 +37,11 @@ class AbstractFamily(abc.ABC):
         """
         return min(max(0.1 * 1000 / max(layout.size, 1000), 0.01), 0.1)
 
+    @property
+    def rough(self) -> bool:
+        """Whether a draw's gradient may be a thousand times the usual one, so that several are averaged and clipped."""
+        return False
+
     @abc.abstractmethod
     def init(
         self, layout: Layout, location: Float[Array, " dim"], key: Key, scale: float | Float[Array, " dim"] = 0.1

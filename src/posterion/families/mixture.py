@@ -65,6 +65,10 @@ class Mixture(AbstractFamily):
     def linear(self) -> bool:
         return self.family.linear
 
+    @property
+    def rough(self) -> bool:
+        return self.family.rough
+
     def largest_step(self, layout: Layout) -> float:
         return self.family.largest_step(layout)
 

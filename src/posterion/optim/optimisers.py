@@ -14,6 +14,11 @@ import optax
 
 from posterion.errors import OptionError
 
+_LARGEST_GRADIENT = 10.0
+"""Nats per unit of a whitened parameter; the usual gradient of a flow has a norm of one to five."""
+_WARM_UP = 100
+"""Steps until they have their full size."""
+
 
 class Direction(optax.GradientTransformation):
     """A transformation of gradients into directions of about unit size, to be multiplied by the loop's rates."""
@@ -46,6 +51,19 @@ _REFUSED = {
 def default_optimiser() -> optax.GradientTransformation:
     """Adam's direction (b1 0.9, b2 0.999), to be multiplied by the rate of the loop's schedule."""
     return optax.scale_by_adam()
+
+
+def careful_optimiser() -> optax.GradientTransformation:
+    """Adam's direction for objectives whose gradient is now and then a thousand times the usual one (flows).
+
+    Those are clipped, forgotten ten times as fast, and the first steps are small: Adam's are otherwise as large as any,
+    and tear the layers of a flow from the identity they began as.
+    """
+    return optax.chain(
+        optax.clip_by_global_norm(_LARGEST_GRADIENT),
+        optax.scale_by_adam(b2=0.99),
+        optax.scale_by_schedule(optax.linear_schedule(1 / _WARM_UP, 1.0, _WARM_UP)),
+    )
 
 
 def resolve(optimiser: Any) -> optax.GradientTransformation | None:
