@@ -2,12 +2,14 @@
 
 import json
 import re
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 from sklearn.datasets import load_breast_cancer
 
+from posterion.tabular.columns import Column, Schema
 from tests.cli.test_cli import leave
 
 
@@ -50,6 +52,20 @@ def test_fit_tells_what_it_took_the_columns_for(capsys, folder, tmp_path):
         assert words in told
     assert "mean texture" not in told
     assert not (out / "report.html").exists()
+
+
+def test_brackets_in_names_are_shown_as_they_are(capsys):
+    """Rich would take them for markup, and "size [mm]" would lose its unit."""
+    from posterion.cli.listing import Listing
+
+    column = Column("size [mm]", "category", ("[red]", "b"))
+    summary = {"why": "[y]", "rows": {"training": 3}, "without_outcome": 0, "suspicions": [{"text": "[z] is odd"}]}
+    schema = Schema((column,), (("id [x]", "is constant"),), 3)
+    Listing().trained(SimpleNamespace(target="[bold]", task="classification", summary=summary, schema=schema))
+    Listing().scores({"[green]": {"accuracy": 0.5}}, "rows of [blue].csv")
+    told = capsys.readouterr().err
+    for word in ("size [mm]", "[red]", "[y]", "[z] is odd", "id [x]", "[bold]", "[blue].csv", "[green]"):
+        assert word in told
 
 
 def test_the_report_stands_alone(model):

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 if TYPE_CHECKING:
     from posterion.tabular.model import TabularModel
@@ -34,9 +35,9 @@ class Listing:
     def __init__(self, *, quiet: bool = False) -> None:
         self._console = Console(stderr=True, quiet=quiet, highlight=False)
 
-    def say(self, text: str) -> None:
-        """One line, in Rich's markup."""
-        self._console.print(text)
+    def say(self, text: str, *, style: str = "") -> None:
+        """A line as it is: names of columns and files may hold brackets, which Rich would take for markup."""
+        self._console.print(text, style=style, markup=False, soft_wrap=True)
 
     @contextmanager
     def busy(self) -> Iterator[Callable[[str], Any]]:
@@ -50,20 +51,21 @@ class Listing:
     def trained(self, model: "TabularModel") -> None:
         """The columns, what was left out, what is suspicious, and the scores of a model that was just fitted."""
         rows = model.summary["rows"]
-        self.say(f"[bold]{model.target}[/] ({model.task}: {model.summary['why']})")
+        self.say(f"{model.target} ({model.task}: {model.summary['why']})", style="bold")
         if model.summary["without_outcome"]:
             self.say(f"{model.summary['without_outcome']:,} rows without an outcome were left out")
         columns = Table("column", "kind", "content", "missing", box=None, header_style="bold", pad_edge=False)
         for column in model.schema.columns[:40]:
             share = column.missing / max(model.schema.num_rows, 1)
-            columns.add_row(column.name, column.kind, column.describe(), f"{share:.0%}" if column.missing else "")
+            cells = column.name, column.kind, column.describe(), f"{share:.0%}" if column.missing else ""
+            columns.add_row(*map(Text, cells))
         self._console.print(columns)
         if len(model.schema.columns) > 40:
             self.say(f"... and {len(model.schema.columns) - 40} more columns")
         for name, reason in model.schema.dropped:
             self.say(f"left out: {name!r} {reason}")
         for suspicion in model.summary["suspicions"]:
-            self.say(f"[yellow]suspicious:[/] {suspicion['text']}")
+            self.say(f"suspicious: {suspicion['text']}", style="yellow")
         if "scores" in model.summary:
             scores = {"this model": model.summary["scores"], **model.summary["baselines"]}
             self.scores(scores, f"{rows['held_out']:,} rows held out, {rows['training']:,} fitted")
@@ -73,7 +75,9 @@ class Listing:
     def scores(self, scores: Mapping[str, Mapping[str, float]], title: str) -> None:
         """Scores of one or more models, a row each."""
         names = list(next(iter(scores.values())))
-        table = Table("", *(_WORDS[name][0] for name in names), title=title, title_justify="left", box=None)
+        table = Table("", *(_WORDS[name][0] for name in names), title=Text(title), title_justify="left", box=None)
         for model, values in scores.items():
-            table.add_row(model, *(_WORDS[name][1].format(values[name]) if name in values else "" for name in names))
+            table.add_row(
+                Text(model), *(_WORDS[name][1].format(values[name]) if name in values else "" for name in names)
+            )
         self._console.print(table)

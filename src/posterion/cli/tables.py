@@ -75,7 +75,7 @@ def fit(
         print(json.dumps(_summary(model, out), indent=1, default=float))
         return
     listing.trained(model)
-    listing.say(f"\nModel in [bold]{out}[/]" + (f", report in {out / REPORT}" if report else ""))
+    listing.say(f"\nModel in {out}" + (f", report in {out / REPORT}" if report else ""))
     listing.say(f"Next: posterion predict {out} NEW.csv -o predictions.csv, or posterion serve {out}")
 
 

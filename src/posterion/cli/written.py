@@ -39,7 +39,7 @@ def fit_written(what: str, data: str | None, *, method: str, out: Path, seed: in
         found |= {"trustworthy": verdict.trustworthy, "reasons": list(verdict.reasons), "advice": list(verdict.advice)}
         print(json.dumps(found, indent=1, default=float))
         return
-    listing.say(repr(approx).replace("[", "\\["))
+    listing.say(repr(approx))
     listing.say(f"\nPosterior in {path}. Next: posterion report {path}")
 
 
