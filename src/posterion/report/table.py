@@ -85,7 +85,10 @@ def _scores(model: "TabularModel", held: "HeldOut") -> Section:
     if len(held.outcomes) == model.summary["rows"]["held_out"]:
         scores |= model.summary.get("baselines", {})
     names = list(scores["this model"])
-    rows = [(who, *(f"{found[name]:.4g}" if name in found else "" for name in names)) for who, found in scores.items()]
+    rows = [
+        (who, *(f"{round(found[name], 12):.4g}" if name in found else "" for name in names))
+        for who, found in scores.items()
+    ]
     table = Table(
         ("", *(_NAMES[name] for name in names)), rows, f"On {len(held.outcomes):,} rows that nothing was fitted to"
     )
