@@ -150,3 +150,20 @@ def test_nearly_constant_ratios_are_not_judged_by_their_tail():
     assert verdict.trustworthy
     assert "vary by" in verdict.summary
     assert not judge(-50 + 1e4 * (log_weights + 50)).trustworthy
+
+
+@pytest.mark.parametrize(
+    ("method", "says"),
+    [
+        ("ADVI(family=MeanField(), num_draws=1)", "method='gaussian'"),
+        ("GaussianVI(correct=True, num_draws=4096)", "NormalizingFlow"),
+        ("DeterministicADVI(covariance='linear_response', num_draws=None)", "followed already"),
+        ("DeterministicADVI(covariance='mean_field', num_draws=None)", "method='gaussian'"),
+        ("ADVI(family=NormalizingFlow(layers=6), num_draws=16)", "refine"),
+    ],
+)
+def test_advice_is_for_the_method_that_was_used(method, says):
+    heavy = np.random.default_rng(0).pareto(0.8, 1000)
+    verdict = judge(np.log(heavy + 1e-9), method=method, size=10)
+    assert verdict.khat > verdict.khat_threshold
+    assert any(says in advice for advice in verdict.advice)

@@ -88,7 +88,7 @@ class DeterministicADVI(AbstractDirectMethod):
         mean, scale = found.point[:dim], np.exp(found.point[dim:])
         fresh = _Objective(surface, sobol_normals(dim, max(256, count), int(seeds[1])))
         gap = fresh.value(found.point) - found.value
-        caveats = _caveats(gap, count)
+        caveats, side = _caveats(gap, count), "lower" if gap >= 0 else "higher"
         extras = {
             "mean": mean,
             "mean_field_sd": scale,
@@ -111,7 +111,7 @@ class DeterministicADVI(AbstractDirectMethod):
             evaluations=surface.evaluations,
             losses=np.asarray(found.losses),
             interrupted=found.interrupted,
-            notes=(f"{count:,} fixed draws; on fresh ones the mean-field ELBO is {gap:.2f} nats lower",),
+            notes=(f"{count:,} fixed draws; on fresh ones the mean-field ELBO is {abs(gap):.2f} nats {side}",),
             caveats=caveats,
             extras=extras,
         )

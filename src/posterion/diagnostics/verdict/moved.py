@@ -57,7 +57,7 @@ def with_corrections(verdict: Verdict, corrections: Corrections) -> Verdict:
             f"k-hat on other draws is {corrections.khat:.2f}, above {corrections.threshold:.2f}: the approximation may "
             "miss part of the joint posterior"
         )
-        findings.advice.append("try method='fullrank_advi', or compare with MCMC: approx.compare_with_nuts()")
+        findings.advice.append("try method='gaussian', or compare with MCMC: approx.compare_with_nuts()")
         reasons = tuple(reason for reason in reasons if not reason.startswith("k-hat"))
     return dataclasses.replace(
         verdict,

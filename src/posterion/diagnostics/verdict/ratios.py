@@ -9,6 +9,10 @@ from posterion.diagnostics.verdict.findings import Findings
 
 NEARLY_CONSTANT = 0.08
 """Standard deviation of the log importance ratios below which the approximation is as good as exact."""
+_OF_FULL_COVARIANCE = ("FullRank", "Laplace", "BatchAndMatch", "Pathfinder", "GaussianVI", "linear_response")
+"""Of methods' descriptions, the words that say that correlations are followed."""
+_BENT = 100
+"""Parameters up to which a flow is worth its time."""
 _DENSE = 500
 """Parameters up to which a full covariance is fitted in reasonable time."""
 
@@ -78,14 +82,16 @@ def judge_khat(khat: float, limit: float, draws: int, findings: Findings, *, met
 
 def _richer(method: str, size: int) -> str:
     """What to try next, after this method at this number of parameters."""
-    follows_correlations = any(word in method for word in ("FullRank", "Laplace", "BatchAndMatch", "Pathfinder"))
-    if follows_correlations:
+    if "NormalizingFlow" in method:
+        return "a flow missed it too: give it more steps (approx.refine()), or write hierarchies non-centred"
+    if any(word in method for word in _OF_FULL_COVARIANCE):
+        bend = "" if size > _BENT else ", take method=ADVI(family=NormalizingFlow()), which bends a Gaussian,"
         return (
             "its correlations are followed already, so the posterior is not Gaussian: write hierarchies non-centred, "
-            "give heavy tails a scale, or resample: approx.sample(resample=True)"
+            f"give heavy tails a scale{bend} or resample: approx.sample(resample=True)"
         )
     if size > _DENSE and "LowRank" not in method:
         return "try method='lowrank_advi', which follows the strongest correlations"
     if size > _DENSE:
         return "raise the rank, ADVI(family=LowRank(rank=...)), or write correlated or hierarchical variables apart"
-    return "try method='fullrank_advi', which follows correlations, or write hierarchies non-centred"
+    return "try method='gaussian' or 'fullrank_advi', which follow correlations, or write hierarchies non-centred"

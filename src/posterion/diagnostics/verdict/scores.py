@@ -57,7 +57,8 @@ def with_scores(verdict: Verdict, gaussian: LocalGaussian) -> Verdict:
         verdict,
         trustworthy=verdict.trustworthy and not against,
         reasons=(*against, *verdict.reasons),
-        advice=verdict.advice or (("try method='fullrank_advi', which follows correlations",) if against else ()),
+        advice=verdict.advice
+        or (("try method='gaussian' or 'fullrank_advi', which follow correlations",) if against else ()),
         gaussian=gaussian,
     )
 
