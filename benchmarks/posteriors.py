@@ -143,7 +143,7 @@ class Run:
             for order, model in enumerate(self.models):
                 record = self.known(model, method)
                 estimate = _GUESSES.get(method, 10.0)
-                worth = 1.0
+                worth = 1.5 if ours else 1.0
                 if record is not None:
                     if record["failed"] or (record["seconds"] is not None and not self.options.again):
                         continue
