@@ -63,3 +63,10 @@ def test_only_small_products_are_sums(rows, width, small):
     assert any(equation.primitive.name == "small_product" for equation in equations) == small
     assert is_small(5, width, rows) == small
     np.testing.assert_allclose(batch_minor(layers)(x, w), layers(x, w), rtol=2e-6, atol=2e-6)
+
+
+def test_a_single_column_is_not():
+    x, w = RNG.standard_normal((200, 5)).astype("f4"), RNG.standard_normal((5, 1)).astype("f4")
+    names = [e.primitive.name for e in jax.make_jaxpr(batch_minor(lambda x, w: jnp.tanh(x @ w)))(x, w).eqns]
+    assert "dot_general" in names
+    assert "small_product" not in names
