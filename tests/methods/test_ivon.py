@@ -66,6 +66,18 @@ def test_the_pool_of_normals_gives_many_variables_their_spread():
     assert np.exp(log_scale).std() < 0.01
 
 
+def test_weights_of_many_inputs_start_near_where_their_module_put_them():
+    """Chance may move them by no more than they differ, 1/20 here, or it would drown them."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(50, 400))
+    init = lambda key: {"w": jax.random.normal(key, (400, 30)) / 20, "v": jnp.ones((30, 1)) / 30}
+    apply = lambda weights, x: jnp.tanh(x @ weights["w"]) @ weights["v"]
+    data = {"x": x, "y": (x[:, 0] > 0).astype(int)}
+    target = po.network((init, apply), data=data, likelihood="bernoulli", prior="fan_in")
+    approx = po.fit(target, "ivon", n=1, random_seed=0, progress=False)
+    np.testing.assert_allclose(np.std(approx.params[0][target.layout.slices["w"]]), np.sqrt(2) / 20, rtol=0.1)
+
+
 def test_what_is_refused():
     with pytest.raises(OptionError, match="memory must lie between 0 and 1"):
         po.IVON(memory=1.0)
