@@ -103,15 +103,20 @@ def _targets(fits: Sequence[dict], found_bounds: Sequence[dict]) -> str:
 
 
 def _against_peers(methods: dict[str, dict]) -> list[str]:
-    """Which peers are as accurate over all models, and not slower, as far as they are timed."""
+    """Which peers are as accurate over all models, and not slower; nothing as long as some are not measured."""
     automatic = methods[ways.AUTOMATIC]
     peers = {name: figures for name, figures in methods.items() if not ways.is_ours(name)}
-    if not peers:
+    if len(peers) < _num_peers() or any(figures["tried"] < automatic["tried"] for figures in peers.values()):
         return []
     better = [name for name, f in peers.items() if f["done"] == f["tried"] and f["median"] <= automatic["median"]]
     faster = [name for name in better if not peers[name]["seconds"] > automatic["seconds"]]
-    check = _rows.Check(f"of {len(peers)} peers as accurate over all parameters and as fast:", len(faster), 0)
+    what = f"peers, of {len(peers)}, that are as accurate over all parameters and as fast:"
+    check = _rows.Check(what, len(faster), 0)
     return [f"- {check}" + (f" ({', '.join(better)} as accurate)" if better else "")]
+
+
+def _num_peers() -> int:
+    return sum(not ways.is_ours(name) for name in ways.fits())
 
 
 def _ratios(fits: Sequence[dict]) -> tuple[dict[str, float], list[str]]:
@@ -124,7 +129,8 @@ def _ratios(fits: Sequence[dict]) -> tuple[dict[str, float], list[str]]:
         if mine is None or not is_accurate(mine) or not peers:
             continue
         if not reach:
-            without.append(model)
+            if len(peers) == _num_peers():  # else it is not known yet
+                without.append(model)
         elif mine["seconds"] is not None and all(record["seconds"] is not None for record in reach):
             ratios[model] = min(record["seconds"] for record in reach) / mine["seconds"]
     return ratios, without
@@ -181,17 +187,19 @@ def _times(fits: Sequence[dict]) -> str:
         mine = [record for record in accurate if record["method"] == ways.AUTOMATIC]
         ours = [r for r in accurate if ways.is_ours(r["method"]) and r["method"] != ways.AUTOMATIC]
         peers = [record for record in accurate if not ways.is_ours(record["method"])]
-        cells = [_fastest(some, named=some is not mine) for some in (mine, ours, peers)]
+        cells = [_fastest(mine), _fastest(ours, named=True), _fastest(peers, named=True)]
+        if not peers and sum(not ways.is_ours(record["method"]) for record in group) < _num_peers():
+            cells[-1] = "not all measured"
         lines.append(f"| {model} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 
-def _fastest(records: Sequence[dict], *, named: bool) -> str:
+def _fastest(records: Sequence[dict], *, named: bool = False) -> str:
     if not records:
         return "none is as accurate"
     timed = [record for record in records if record["seconds"] is not None]
     if not timed:
-        return "not timed" + (f": {', '.join(record['method'] for record in records)}" if named else "")
+        return "not timed"
     best = min(timed, key=lambda record: record["seconds"])
     name = f" ({best['method'].removeprefix('posterion ')})" if named else ""
     return f"{_rows.number(best['seconds'])} s{name}"
