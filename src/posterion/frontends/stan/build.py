@@ -38,6 +38,9 @@ _FLAGS = (
     *(("-D_GLIBCXX_USE_CXX11_ABI=0",) if sys.platform == "linux" else ()),
     *(("-undefined", "dynamic_lookup") if sys.platform == "darwin" else ()),
 )
+_WITHOUT_INTEGRATORS = ("-DSTAN_MATH_PRIM_FUNCTOR_ODE_RK45_HPP", "-DSTAN_MATH_PRIM_FUNCTOR_ODE_CKRK_HPP")
+"""Guards of the headers that bring Boost's integrators: a fifth of all that the compiler reads, and of no use to
+programs without differential equations."""
 _SUNDIALS = ("sundials_cvodes", "sundials_idas", "sundials_kinsol", "sundials_nvecserial")
 _ERROR_LINES = 6
 
@@ -76,13 +79,15 @@ def _compile(program: Program, toolchain: Toolchain, library: Path, *, progress:
     digest = library.stem
     with tempfile.TemporaryDirectory(prefix=f"{digest}-", dir=library.parent) as folder:
         source, shim, result = Path(folder, "program.cpp"), Path(folder, "shim.cpp"), Path(folder, library.name)
-        source.write_text(program.to_cpp(toolchain, f"posterion_{digest}"), encoding="utf-8")
+        code = program.to_cpp(toolchain, f"posterion_{digest}")
+        source.write_text(code, encoding="utf-8")
         for name, text in _own_sources().items():
             Path(folder, name).write_text(text, encoding="utf-8")
         command = [
             *toolchain.compiler,
             *_FLAGS,
             *toolchain.processor_flags,
+            *(() if "ode_" in code else _WITHOUT_INTEGRATORS),
             f'-DPROGRAM_CPP="{source}"',
             f"-I{toolchain.stan / 'include'}",
             f"-I{jax.ffi.include_dir()}",
@@ -116,7 +121,7 @@ def _digest(program: Program, toolchain: Toolchain) -> str:
     parts = [
         *(program.name, program.code, *program.included),  # the name stands in messages
         *_own_sources().values(),
-        *_FLAGS,
+        *(*_FLAGS, *_WITHOUT_INTEGRATORS),
         toolchain.stan_version,
         toolchain.compiler_version,
         jaxlib.__version__,
