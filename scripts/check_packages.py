@@ -71,7 +71,7 @@ USES = {
     "po.network(nnx.Linear(2, 1, rngs=nnx.Rngs(0)), data={'x': [[1.0, 2.0]], 'y': [1]}, likelihood='bernoulli')",
     "plots": "import posterion.plots",
     "pymc": PYMC,
-    "serve": "import posterion.serving",
+    "serve": "import httptools, posterion.serving",
     "sklearn": "from posterion.estimators import BayesianLinearRegression as B\n"
     "assert abs(B().fit([[0], [1], [2], [3]], [0, 1, 2, 3.1]).predict([[1.5]])[0] - 1.5) < 0.3",
     "stan": "import posterion as po\nimport httpstan",
