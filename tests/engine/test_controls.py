@@ -67,6 +67,7 @@ def test_limit_of_time_keeps_what_is_there(target):
     assert not approx.diagnose().trustworthy
 
 
+@pytest.mark.slow
 def test_a_mixture_finds_two_modes_and_their_weights():
     def density(p):
         log_normal = lambda at, scale: jax.scipy.stats.norm.logpdf(p["v"], at, scale)

@@ -77,6 +77,7 @@ def test_rows_in_parts_give_the_same_posterior():
     np.testing.assert_allclose(sums.posterior().scales, together.scales, rtol=1e-10)
 
 
+@pytest.mark.slow
 def test_the_predictive_density_is_one_and_agrees_with_its_quantiles_and_draws():
     x, y = line()
     fitted = BayesianLinearRegression().fit(x, y)

@@ -35,6 +35,7 @@ def test_it_begins_as_a_gaussian():
         np.testing.assert_allclose(log_q, log_gaussian, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_far_out_its_tails_are_gaussian():
     with jax.enable_x64(True):
         layout, flow = Layout((Variable("v", (2,), (2,)),)), NormalizingFlow(layers=2, width=4, reach=3.0)

@@ -215,6 +215,7 @@ def test_kronecker_factors_learn_prior_and_noise_as_the_whole_matrix_does():
     np.testing.assert_allclose(found["full"].params, found["kronecker"].params, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_kronecker_factors_need_one_dense_layer_and_a_prior_alike_for_all_outputs():
     net = (HIDDEN[0] | {"u": RNG.normal(size=(8, 2)), "c": np.zeros(2)}, HIDDEN[1])
     target = po.network(net, data={"x": X, "y": PAIRS}, prior="fan_in")

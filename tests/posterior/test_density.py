@@ -14,14 +14,14 @@ from posterion.target import AbstractTarget, Layout, Slot, Variable
 class Scaled(AbstractTarget):
     """A normal with a scale given as data, and something that has one value per entry of much data."""
 
-    def __init__(self, *, on_host: bool = False, rows: int = 3) -> None:
+    def __init__(self, *, by_callback: bool = False, rows: int = 3) -> None:
         self.layout = Layout(
             (Variable("v", (2,), (2,), ("side",)), Variable("w", (), ())),
             (("twice", ("side",)), ("rows", (None,))),
             (("side", ("left", "right")),),
         )
         self.slots = {"scale": Slot("float64", (2,)), "many": Slot("float64", (None,))}
-        self.on_host = on_host
+        self.by_callback = by_callback
         self._data = {"scale": np.array([1.0, 3.0]), "many": np.linspace(0, 1, rows)}
 
     @property
@@ -33,7 +33,7 @@ class Scaled(AbstractTarget):
 
     def constrain(self, z, data):
         twice = 2 * z[:2] * data["scale"]
-        if self.on_host:  # cannot be exported
+        if self.by_callback:  # cannot be exported
             twice = jax.pure_callback(lambda x: x, jax.ShapeDtypeStruct(twice.shape, twice.dtype), twice)
         return {"v": z[:2], "w": jnp.exp(z[2]), "twice": twice, "rows": data["many"] * z[2]}
 
@@ -70,7 +70,7 @@ def test_what_needs_much_data_is_left_out(tmp_path):
 
 
 def test_draws_are_kept_where_the_function_cannot_be(tmp_path):
-    approx = fitted(on_host=True)
+    approx = fitted(by_callback=True)
     approx.save(tmp_path / "a.posterion")
     loaded = po.load(tmp_path / "a.posterion")
     assert equal(loaded.sample(), approx.sample())
@@ -91,7 +91,7 @@ def test_draws_are_kept_where_the_function_cannot_be(tmp_path):
 
 
 def test_the_model_can_be_bound_again(tmp_path):
-    approx = fitted(on_host=True)
+    approx = fitted(by_callback=True)
     approx.save(tmp_path / "a.posterion")
     bound = po.load(tmp_path / "a.posterion", model=Scaled())
     np.testing.assert_allclose(bound.sample(1500)["posterior"]["twice"], approx.sample(1500)["posterior"]["twice"])
@@ -107,8 +107,8 @@ def test_the_model_can_be_bound_again(tmp_path):
 
 def test_the_largest_derived_draws_are_left_out_first(tmp_path, monkeypatch):
     monkeypatch.setattr(density, "_KEPT_DRAWS_BYTES", 60_000)
-    fitted(on_host=True, rows=50).save(tmp_path / "a.posterion")
+    fitted(by_callback=True, rows=50).save(tmp_path / "a.posterion")
     assert list(po.load(tmp_path / "a.posterion").sample()["posterior"].data_vars) == ["v", "w", "twice"]
     monkeypatch.setattr(density, "_KEPT_DRAWS_BYTES", 0)
-    fitted(on_host=True, rows=50).save(tmp_path / "a.posterion")
+    fitted(by_callback=True, rows=50).save(tmp_path / "a.posterion")
     assert list(po.load(tmp_path / "a.posterion").sample()["posterior"].data_vars) == ["v", "w"]

@@ -12,7 +12,7 @@ from tests.frontends.pymc.gallery import regressions, structured, variational  #
 from tests.frontends.pymc.gallery.examples import EXAMPLES, built, table
 
 PAGE = Path(__file__).parents[3] / "docs/how-to/pymc_gallery.md"
-QUICK = {"binomial", "logistic_out_of_sample", "radon_in_batches", "student_t"}
+QUICK = {"logistic_out_of_sample", "radon_in_batches"}
 FITTED = [
     pytest.param(name, marks=() if name in QUICK else pytest.mark.slow)
     for name, example in EXAMPLES.items()

@@ -23,7 +23,7 @@ from pytensor.link.jax.dispatch import jax_funcify
 from pytensor.raise_op import CheckAndRaise
 from pytensor.tensor.elemwise import Elemwise
 
-SLOW_TO_COMPILE = {"censored above", "ordered probit", "skew normal"}
+SLOW_TO_COMPILE = {"censored above", "censored below", "ordered probit", "skew normal"}
 PYTHON_MODE = Mode("py", None)
 FIXED = "upstream fixed: remove the guards"
 CASES = {
@@ -57,7 +57,7 @@ def values_and_gradients(fgraph, points):
 @pytest.mark.parametrize(
     ("case", "x64"),
     [pytest.param(case, True, marks=[pytest.mark.slow] * (case in SLOW_TO_COMPILE)) for case in CASES]
-    + [pytest.param(case, False, marks=[pytest.mark.slow] * (case != "ordered probit")) for case in CASES],
+    + [pytest.param(case, False, marks=[pytest.mark.slow] * (case != "truncated normal")) for case in CASES],
 )
 def test_gradients_far_out(case, x64):
     mu = pt.vector("mu", shape=(1,))
