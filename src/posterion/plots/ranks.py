@@ -46,7 +46,7 @@ def plot_ranks(table: RankTable, *, most: int = 6, ax: Axes | None = None) -> Ax
     """
     positions = np.asarray(table.positions)
     repetitions, quantities = positions.shape
-    worst = list(np.argsort(table.p_values, kind="stable")[:most])
+    worst = sorted(np.argsort(table.p_values, kind="stable")[:most])  # in the order of the model, as are their colours
     grid = np.linspace(0, 1, 201)
     root = np.sqrt(repetitions)
     band = float(1.358 / (root + 0.12 + 0.11 / root))  # 95 % quantile of Kolmogorov's statistic, by Stephens (1970)
