@@ -95,6 +95,8 @@ def measure(found: dict, rows: int, steps: int, *, keep: bool) -> None:
                         "bytes": sum(file.stat().st_size for file in folder.iterdir())
                     }
                     print("limited", found["limited"], flush=True)
+            if keep:
+                save(found)
     finally:
         shutil.rmtree(folder)
 

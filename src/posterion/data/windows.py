@@ -23,6 +23,8 @@ rows a second)."""
 _LARGEST_WINDOW = 64 * 2**20
 _FEWEST_CHUNKS = 4
 """In a window, unless they are very large: rows of one chunk alone may be alike."""
+_PIECES = 16
+"""Of rows in memory, in a window."""
 _THREADS, _READ_AHEAD = 1, 1
 _MOST_WINDOWS = 1 << 62
 """Of all epochs together. Their order is drawn here, since Grain's own shuffle takes 0.3 ms for each chunk."""
@@ -49,6 +51,45 @@ class AbstractWindows(abc.ABC):
         """Stop reading ahead."""
 
 
+class _Order:
+    """Which pieces of the rows make up each window of an epoch: a handful of them, drawn at random.
+
+    Parameters
+    ----------
+    lengths
+        Rows of each piece.
+    per_window
+        Pieces in a window; fewer in the last.
+    seed
+        Of all permutations.
+    """
+
+    def __init__(self, lengths: Int[np.ndarray, " pieces"], per_window: int, seed: int) -> None:
+        self._lengths, self._per_window, self._seed = lengths, per_window, seed
+        self.num_windows = -(-len(lengths) // per_window)
+        self._kept: tuple[int, np.ndarray] = (-1, np.empty(0, np.int64))
+
+    def _of(self, epoch: int) -> Int[np.ndarray, " pieces"]:
+        kept = self._kept  # steps, evaluations and what reads ahead ask from different threads
+        if kept[0] != epoch:
+            random = np.random.default_rng([self._seed, 1, epoch])
+            kept = self._kept = (epoch, random.permutation(len(self._lengths)))
+        return kept[1]
+
+    def sizes(self, epoch: int) -> Int[np.ndarray, " windows"]:
+        """Rows of each window."""
+        lengths = self._lengths[self._of(epoch)]
+        return np.add.reduceat(lengths, np.arange(0, len(lengths), self._per_window))
+
+    def chosen(self, epoch: int, window: int) -> Int[np.ndarray, " chosen"]:
+        """The pieces of a window."""
+        return self._of(epoch)[window * self._per_window : (window + 1) * self._per_window]
+
+    def shuffled(self, parts: list[Rows], epoch: int, window: int) -> Rows:
+        """The rows of these pieces together, in the window's own random order."""
+        return _shuffled(concatenate(parts), np.random.default_rng([self._seed, 2, epoch, window]))
+
+
 class ArrayWindows(AbstractWindows):
     """Rows in memory, shuffled once on the host.
 
@@ -63,29 +104,20 @@ class ArrayWindows(AbstractWindows):
     def __init__(self, rows: Rows, seed: int) -> None:
         self.num_rows = len(next(iter(rows.values())))
         order = np.random.default_rng([seed, 0]).permutation(self.num_rows)
-        self._rows, self._seed = {name: _gathered(array, order) for name, array in rows.items()}, seed
+        self._rows = {name: _gathered(array, order) for name, array in rows.items()}
         size = sum(array.nbytes for array in rows.values()) / self.num_rows
         # Sixteen pieces to a window, so that an epoch mixes what an earlier one had in different windows.
-        piece = int(np.clip(WINDOW_BYTES / 16 / max(size, 1), 64, 1 << 16))
+        piece = int(np.clip(WINDOW_BYTES / _PIECES / max(size, 1), 64, 1 << 16))
         self._edges = np.append(np.arange(0, self.num_rows, piece), self.num_rows)
-        self._order: tuple[int, np.ndarray] = (-1, np.empty(0, np.int64))
-
-    def _pieces(self, epoch: int) -> np.ndarray:
-        kept = self._order  # steps and evaluations ask from different threads
-        if kept[0] != epoch:
-            random = np.random.default_rng([self._seed, 1, epoch])
-            kept = self._order = (epoch, random.permutation(len(self._edges) - 1))
-        return kept[1]
+        self._order = _Order(np.diff(self._edges), _PIECES, seed)
 
     def sizes(self, epoch: int) -> Int[np.ndarray, " windows"]:
-        lengths = np.diff(self._edges)[self._pieces(epoch)]
-        return np.add.reduceat(lengths, np.arange(0, len(lengths), 16))
+        return self._order.sizes(epoch)
 
     def read(self, epoch: int, window: int) -> Rows:
-        chosen = self._pieces(epoch)[window * 16 : (window + 1) * 16]
-        spans = [slice(self._edges[k], self._edges[k + 1]) for k in chosen]
-        together = concatenate([{name: array[span] for name, array in self._rows.items()} for span in spans])
-        return _shuffled(together, np.random.default_rng([self._seed, 2, epoch, window]))
+        spans = [slice(self._edges[k], self._edges[k + 1]) for k in self._order.chosen(epoch, window)]
+        parts = [{name: array[span] for name, array in self._rows.items()} for span in spans]
+        return self._order.shuffled(parts, epoch, window)
 
 
 class ChunkWindows(AbstractWindows):
@@ -104,32 +136,22 @@ class ChunkWindows(AbstractWindows):
     def __init__(self, source: AbstractChunkSource, seed: int, prepare: Prepare) -> None:
         grain = import_optional("grain", "stream", "Data streamed from files")
         self.num_rows, self._source, self._prepare, self._grain = source.num_rows, source, prepare, grain
-        self._seed, self._per_window = seed, chunks_per_window(source)
-        self._num_windows = -(-source.num_chunks // self._per_window)
+        self._order = _Order(source.chunk_rows, chunks_per_window(source), seed)
         self._pipeline = grain.MapDataset.range(_MOST_WINDOWS).map(self._read_window)
         self._iterator: Any = None
         self._next = -1
-        self._kept: tuple[int, np.ndarray] = (-1, np.empty(0, np.int64))
-
-    def _order(self, epoch: int) -> Int[np.ndarray, " chunks"]:
-        kept = self._kept  # Grain's threads ask, and the one that lays out the steps
-        if kept[0] != epoch:
-            random = np.random.default_rng([self._seed, 1, epoch])
-            kept = self._kept = (epoch, random.permutation(self._source.num_chunks))
-        return kept[1]
 
     def _read_window(self, number: int) -> Rows:
-        epoch, window = divmod(int(number), self._num_windows)
-        chosen = self._order(epoch)[window * self._per_window : (window + 1) * self._per_window]
-        parts = [self._prepare(self._source.read_checked(int(k)), self._source.place(int(k))) for k in chosen]
-        return _shuffled(concatenate(parts), np.random.default_rng([self._seed, 2, epoch, window]))
+        epoch, window = divmod(int(number), self._order.num_windows)
+        chosen = map(int, self._order.chosen(epoch, window))
+        parts = [self._prepare(self._source.read_checked(k), self._source.place(k)) for k in chosen]
+        return self._order.shuffled(parts, epoch, window)
 
     def sizes(self, epoch: int) -> Int[np.ndarray, " windows"]:
-        rows = self._source.chunk_rows[self._order(epoch)]
-        return np.add.reduceat(rows, np.arange(0, len(rows), self._per_window))
+        return self._order.sizes(epoch)
 
     def read(self, epoch: int, window: int) -> Rows:
-        wanted = epoch * self._num_windows + window
+        wanted = epoch * self._order.num_windows + window
         if self._iterator is None:
             options = self._grain.ReadOptions(num_threads=_THREADS, prefetch_buffer_size=_READ_AHEAD)
             self._iterator = iter(self._pipeline.to_iter_dataset(options))

@@ -25,6 +25,29 @@ class AbstractEstimator(BaseEstimator):
 
     _state: Any
 
+    def fit(self, X, y, sample_weight=None):
+        """Fit.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows.
+        y : array-like of shape (n_samples,)
+            Outcomes or labels.
+        sample_weight : array-like of shape (n_samples,), default=None
+            How often each row counts.
+
+        Returns
+        -------
+        self
+            Fitted.
+        """
+        return self._learn_rows(X, y, sample_weight, continued=False)
+
+    def _learn_rows(self, X: Any, y: Any, sample_weight: Any, *, continued: bool) -> Any:
+        """Check rows and outcomes, and learn from those that count."""
+        raise NotImplementedError
+
     def _learn(self, x: np.ndarray, targets: np.ndarray, weights: np.ndarray, *, continued: bool) -> None:
         """Set ``_state`` from checked rows; with ``continued`` the posterior so far is the prior."""
         raise NotImplementedError

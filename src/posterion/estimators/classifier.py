@@ -25,25 +25,6 @@ class AbstractClassifier(ClassifierMixin, AbstractEstimator):
     def _members(self, X: Any) -> tuple[np.ndarray, list[Logits]]:
         raise NotImplementedError
 
-    def fit(self, X, y, sample_weight=None):
-        """Fit.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Rows.
-        y : array-like of shape (n_samples,)
-            Labels.
-        sample_weight : array-like of shape (n_samples,), default=None
-            How often each row counts.
-
-        Returns
-        -------
-        self
-            Fitted.
-        """
-        return self._learn_labels(X, y, None, sample_weight, continued=False)
-
     def partial_fit(self, X, y, classes=None, sample_weight=None):
         """Learn from more rows: the posterior so far is the prior. Scales of the columns are those of the first rows.
 
@@ -64,12 +45,13 @@ class AbstractClassifier(ClassifierMixin, AbstractEstimator):
             Fitted.
         """
         continued = hasattr(self, "_state")
-        return self._learn_labels(X, y, self.classes_ if continued else classes, sample_weight, continued=continued)
+        classes = self.classes_ if continued else classes
+        return self._learn_rows(X, y, sample_weight, continued=continued, classes=classes)
 
-    def _learn_labels(self, X: Any, y: Any, classes: Any, sample_weight: Any, *, continued: bool) -> Any:
+    def _learn_rows(self, X: Any, y: Any, sample_weight: Any, *, continued: bool, classes: Any = None) -> Any:
         x = self._inputs(X, reset=not continued)
         x, y, weights = self._labelled(x, y, self._row_weights(sample_weight, x))
-        codes = self._codes(y, x, classes)
+        codes = self._codes(y, classes)
         if len(self.classes_) < 2:
             raise DataError(
                 f"y holds one class only, {self.classes_.tolist()}; a classifier needs examples of at least two classes"
@@ -86,12 +68,8 @@ class AbstractClassifier(ClassifierMixin, AbstractEstimator):
         present = weights > 0
         return x[present], y[present], weights[present]
 
-    def _codes(self, y: Any, x: np.ndarray, classes: Any = None) -> np.ndarray:
+    def _codes(self, y: np.ndarray, classes: Any) -> np.ndarray:
         """Numbers of the classes; ``classes_`` is set from ``y``, or to ``classes`` if given."""
-        if y is None:
-            raise ValueError(f"{type(self).__name__} requires y to be passed, but the target y is None")
-        y = column_or_1d(y, warn=True)
-        check_consistent_length(x, y)
         if y.dtype.kind == "f" and not np.all(np.isfinite(y)):
             raise DataError("Input y contains NaN or infinity; leave out the rows without a label")
         check_classification_targets(y)

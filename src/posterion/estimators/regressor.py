@@ -19,25 +19,6 @@ class AbstractRegressor(RegressorMixin, AbstractEstimator):
     def _predictive(self, X: Any) -> Any:
         raise NotImplementedError
 
-    def fit(self, X, y, sample_weight=None):
-        """Fit.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Rows.
-        y : array-like of shape (n_samples,)
-            Outcomes.
-        sample_weight : array-like of shape (n_samples,), default=None
-            How often each row counts.
-
-        Returns
-        -------
-        self
-            Fitted.
-        """
-        return self._learn_outcomes(X, y, sample_weight, continued=False)
-
     def partial_fit(self, X, y, sample_weight=None):
         """Learn from more rows: the posterior so far is the prior. Scales are those of the first rows.
 
@@ -55,9 +36,9 @@ class AbstractRegressor(RegressorMixin, AbstractEstimator):
         self
             Fitted.
         """
-        return self._learn_outcomes(X, y, sample_weight, continued=hasattr(self, "_state"))
+        return self._learn_rows(X, y, sample_weight, continued=hasattr(self, "_state"))
 
-    def _learn_outcomes(self, X: Any, y: Any, sample_weight: Any, *, continued: bool) -> Any:
+    def _learn_rows(self, X: Any, y: Any, sample_weight: Any, *, continued: bool) -> Any:
         x = self._inputs(X, reset=not continued)
         targets = self._targets(y, x)
         weights = self._row_weights(sample_weight, x)

@@ -469,9 +469,10 @@ class Posterior:
         record, size = self.record, self.layout.size
         variables = len(self.layout.variables)
         rows = "" if record.rows_per_step is None else f", {record.rows_per_step} of {record.num_rows} rows a step"
-        elbo = f"{self.elbo:,.2f} ± {self.elbo_se:.2f} nats on {self.log_weights.size:,} fresh draws"
-        if self.resampled:
-            elbo = elbo.replace("fresh draws", "draws, weighted by their importance")
+        draws = f"{self.log_weights.size:,} " + (
+            "draws, weighted by their importance" if self.resampled else "fresh draws"
+        )
+        elbo = f"{self.elbo:,.2f} ± {self.elbo_se:.2f} nats on {draws}"
         if not self.log_weights.size:
             elbo = "not defined: the approximation has no density"
         tempered = "" if record.kl_weight == 1.0 else f", tempered (kl_weight={record.kl_weight:g})"
