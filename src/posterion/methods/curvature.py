@@ -1,5 +1,6 @@
 """The second derivatives at a point, taken apart so that neither units nor flat directions matter."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,6 +10,31 @@ from posterion.errors import DegenerateError
 
 _LONGEST_STEP = 10.0
 """In units of 1 / sqrt(curvature)."""
+
+
+def flatness_of(*, double: bool) -> float:
+    """Scaled curvature below which rounding cannot be told from none."""
+    return 1e-10 if double else 1e-4
+
+
+def line_search(
+    value_and_gradient: Callable[[np.ndarray], tuple[float, np.ndarray]],
+    z: Float[np.ndarray, " dim"],
+    value: float,
+    slope: float,
+    step: Float[np.ndarray, " dim"],
+    halvings: int,
+) -> tuple[Float[np.ndarray, " dim"], float, Float[np.ndarray, " dim"]] | None:
+    """Point, value and gradient where the step, halved until then, goes downhill enough (Armijo); None if nowhere.
+
+    ``slope`` is how fast the value changes along the whole step at its beginning, below zero.
+    """
+    for size in 0.5 ** np.arange(halvings):
+        there = z + size * step
+        new, gradient = value_and_gradient(there)
+        if new < value + 1e-4 * size * slope:
+            return there, new, gradient
+    return None
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from jaxtyping import Float
 
 from posterion.errors import DegenerateError
 from posterion.methods.base import Problem
-from posterion.methods.curvature import Curvature
+from posterion.methods.curvature import Curvature, line_search
 from posterion.methods.starts import pays
 from posterion.methods.surface import Surface
 from posterion.target import Layout
@@ -30,6 +30,7 @@ _DECREMENT = 1e-9
 """Nats that another Newton step would gain, below which the mode is found."""
 _DECREMENT_SINGLE = 1e-3
 _NEWTON_STEPS = 100
+_HALVINGS = 40
 _LEAST_FALL = 0.02
 """Nats the log density must fall one standard deviation from the mode; a Gaussian's falls by half a nat."""
 
@@ -120,7 +121,8 @@ def _newton(problem: Problem, surface: Surface, start: np.ndarray) -> Mode:
             step, decrement = curvature.newton_step(gradient)
             if decrement < tolerance and not curvature.has_negative:
                 break
-            moved = _line_search(surface, z, value, gradient, step)
+            slope = min(float(gradient @ step), 0.0)
+            moved = line_search(surface.value_and_gradient, z, value, slope, step, _HALVINGS)
             if moved is None:
                 break
             z, value, gradient = moved
@@ -141,19 +143,6 @@ def _newton(problem: Problem, surface: Surface, start: np.ndarray) -> Mode:
         "to zero. Give the variables proper priors, write the hierarchy non-centred, or use a method that does not "
         "look for a mode ('advi')"
     )
-
-
-def _line_search(
-    surface: Surface, z: np.ndarray, value: float, gradient: np.ndarray, step: np.ndarray
-) -> tuple[np.ndarray, float, np.ndarray] | None:
-    slope, size = min(float(gradient @ step), 0.0), 1.0
-    for _ in range(40):
-        there = z + size * step
-        new, new_gradient = surface.value_and_gradient(there)
-        if new < value + 1e-4 * size * slope:
-            return there, new, new_gradient
-        size /= 2
-    return None
 
 
 def refuse_flat(layout: Layout, directions: list[np.ndarray], surface: Surface) -> None:

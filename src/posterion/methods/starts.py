@@ -22,13 +22,14 @@ from jaxtyping import Float
 from threadpoolctl import ThreadpoolController
 
 from posterion._typing import Array, Batch
-from posterion.methods.curvature import Curvature
+from posterion.methods.curvature import Curvature, flatness_of, line_search
 from posterion.methods.gaussian import triangular
 from posterion.objectives.bounds import LogJoint
 
 _ROUNDS_OF_LBFGS = 3
 _ITERATIONS = 50
 _NEWTON_STEPS = 20
+_HALVINGS = 10
 _NEWTON_DIMENSION = 300
 _SETTLED = 1e-3
 """Nats that a Newton step would gain, below which L-BFGS has gone far enough."""
@@ -187,7 +188,7 @@ def _newton(
     second = hessian(program, z, batch)
     if z.size > _NEWTON_DIMENSION:
         return z, second
-    flatness = 1e-10 if jnp.result_type(float) == jnp.float64 else 1e-4
+    flatness = flatness_of(double=jnp.result_type(float) == jnp.float64)
     value, gradient = value_and_gradient(z)
     for _ in range(_NEWTON_STEPS):
         if not np.all(np.isfinite(second)):
@@ -197,12 +198,9 @@ def _newton(
         step, decrement = curvature.newton_step(gradient, longest=np.inf)
         if curvature.has_negative or decrement < _SETTLED:
             break
-        for size in 0.5 ** np.arange(10):
-            new, new_gradient = value_and_gradient(z + size * step)
-            if new < value - 1e-4 * size * decrement:
-                break
-        else:
+        moved = line_search(value_and_gradient, z, value, -decrement, step, _HALVINGS)
+        if moved is None:
             break
-        z, value, gradient = z + size * step, new, new_gradient
+        z, value, gradient = moved
         second = hessian(program, z, batch)
     return z, second

@@ -14,6 +14,7 @@ from jaxtyping import Float
 from posterion._typing import Array, Batch
 from posterion.errors import OptionError
 from posterion.methods.base import Problem
+from posterion.methods.curvature import flatness_of
 from posterion.objectives.bounds import LogJoint
 
 _LARGEST_BLOCK = 256
@@ -49,7 +50,7 @@ class Surface:
     @property
     def flatness(self) -> float:
         """Scaled curvature below which rounding cannot be told from none."""
-        return 1e-10 if self.x64 else 1e-4
+        return flatness_of(double=self.x64)
 
     def value_and_gradient(self, z: Float[np.ndarray, " dim"]) -> tuple[float, Float[np.ndarray, " dim"]]:
         """At one point; a large value and no slope where either is not finite."""
