@@ -4,7 +4,7 @@ SHELL := /bin/bash
 BIN := .venv/bin
 WORKERS ?= 2
 
-.PHONY: help setup demo test test-slow test-extras lint docs bench packages
+.PHONY: help setup demo test test-slow test-extras lint docs bench packages peers
 
 help:
 	@echo "make setup   make the environment in .venv (every other target does so by itself)"
@@ -15,6 +15,7 @@ help:
 	@echo "make lint    lint, format and types only"
 	@echo "make docs    build the documentation into ./site; fails on an undocumented public name"
 	@echo "make packages  build the wheel, install it into an empty environment and use it there (ARGS=\"tables pymc\": extras, too)"
+	@echo "make peers   what only benchmarks need: LightGBM, pymc-extras, Stan"
 	@echo "make bench   benchmarks against PyMC and NumPyro (minutes)"
 
 # Says nothing and costs milliseconds when .venv is complete and up to date.
@@ -48,6 +49,11 @@ docs: setup
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 	@echo "The documentation is in site/index.html."
 
+# What only benchmarks need, the peers above all, is installed when one first runs.
+peers: setup
+	@$(BIN)/python -c "import sys; from importlib.util import find_spec as find; sys.exit(not all(map(find, ('httpstan', 'lightgbm', 'pymc_extras'))))" \
+		|| $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --no-build-isolation --editable ".[bench]"
+
 # Without settings for one processor's BLAS that a shell may hold: they would slow the peers down.
-bench: test-slow
+bench: test-slow peers
 	@env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE $(BIN)/python benchmarks/notebook.py $(ARGS)
