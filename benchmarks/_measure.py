@@ -84,6 +84,12 @@ def command_seconds(*words: str, environment: Mapping[str, str] | None = None, f
     return timed(lambda: _output(command, environment, folder))[1]
 
 
+def script_seconds(script: str, *arguments: str, environment: Mapping[str, str]) -> float:
+    """Wall seconds of a script beside this one, from start to end of its process."""
+    command = [sys.executable, str(HERE / script), *arguments]
+    return timed(lambda: _output(command, environment))[1]
+
+
 def _output(command: list[str], environment: Mapping[str, str] | None, folder: Path | None = None) -> str:
     run = subprocess.run(
         command, env={**os.environ, **(environment or {})}, cwd=folder, capture_output=True, text=True, check=False
