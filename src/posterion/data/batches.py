@@ -34,6 +34,10 @@ class AbstractBatches(abc.ABC):
     def window(self, first_step: int, num_steps: int, capacity: int) -> PyTree:
         """Indices of ``num_steps`` steps from ``first_step`` on, padded to ``capacity`` along the first axis."""
 
+    def template(self, capacity: int) -> PyTree:
+        """Something of the shapes and types of `window`."""
+        return self.window(0, 1, capacity)
+
     def close(self) -> None:  # noqa: B027
         """Let go of threads and files, if there are any."""
 

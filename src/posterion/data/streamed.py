@@ -13,7 +13,7 @@ import numpy as np
 
 from posterion._typing import Data, PyTree
 from posterion.data.batches import MOST_STEPS, STEPS_BYTES, AbstractBatches, Evenly, placed
-from posterion.data.windows import AbstractWindows, Rows
+from posterion.data.windows import AbstractWindows, Rows, Window, gather
 
 
 class StreamedRows(AbstractBatches):
@@ -37,8 +37,8 @@ class StreamedRows(AbstractBatches):
         self._evenly = Evenly(self.num_rows, batch_size)
         self.batch_size, self.steps_per_epoch = self._evenly.size, self._evenly.steps
         self.select = partial(placed, self.batch_size, place)
-        self._alive: dict[tuple[int, int], Rows] = {(0, 0): windows.read(0, 0)}
-        self._like = {name: (a.shape[1:], a.dtype) for name, a in self._alive[0, 0].items()}
+        self._alive: dict[tuple[int, int], Window] = {(0, 0): windows.read(0, 0)}
+        self._like = {name: (a.shape[1:], a.dtype) for name, a in self._alive[0, 0].rows.items()}
         bytes_per_row = sum(np.dtype(dtype).itemsize * int(np.prod(shape)) for shape, dtype in self._like.values())
         self.max_steps = int(np.clip(STEPS_BYTES // max(1, bytes_per_row * batch_size), 1, MOST_STEPS))
         self._pool = ThreadPoolExecutor(1, "posterion-rows")
@@ -57,6 +57,14 @@ class StreamedRows(AbstractBatches):
         self._ahead = (following, capacity, count, self._pool.submit(self._lay_out, following, count, capacity))
         return found
 
+    def template(self, capacity: int) -> PyTree:
+        return self._empty(capacity)
+
+    def _empty(self, capacity: int) -> tuple[Rows, np.ndarray]:
+        size = self._evenly.size
+        rows = {name: np.zeros((capacity, size, *shape), dtype) for name, (shape, dtype) in self._like.items()}
+        return rows, np.full(capacity, size, np.int32)
+
     def close(self) -> None:
         """Stop reading ahead, and let go of the rows."""
         self._pool.shutdown(cancel_futures=True)
@@ -65,9 +73,7 @@ class StreamedRows(AbstractBatches):
         self._ahead = None
 
     def _lay_out(self, first_step: int, num_steps: int, capacity: int) -> tuple[Rows, np.ndarray]:
-        evenly = self._evenly
-        out = {name: np.zeros((capacity, evenly.size, *shape), dtype) for name, (shape, dtype) in self._like.items()}
-        counts = np.full(capacity, evenly.size, np.int32)
+        evenly, (out, counts) = self._evenly, self._empty(capacity)
         step, filled = first_step, 0
         needed: set[tuple[int, int]] = set()
         while filled < num_steps:
@@ -85,33 +91,36 @@ class StreamedRows(AbstractBatches):
         self._alive = {key: rows for key, rows in self._alive.items() if key in needed}
         return out, counts
 
-    def _fill(self, batches: Rows, size: int, parts: Iterator[Rows]) -> None:
+    def _fill(self, batches: Rows, size: int, parts: Iterator[Window]) -> None:
         """Lay rows, one after the other, into batches of ``size`` real rows each."""
+        padding = self._evenly.size - size
         at = 0
-        for part in parts:
-            length, taken = len(next(iter(part.values()))), 0
+        for rows, order in parts:
+            length, taken = len(order), 0
             while taken < length:
                 step, row = divmod(at, size)
                 # Whole batches at once where a part begins with one, else to the end of the batch it begins in.
                 whole = (length - taken) // size if row == 0 else 0
                 count = whole * size if whole else min(size - row, length - taken)
-                for name, array in part.items():
-                    rows = array[taken : taken + count]
-                    if whole:
-                        batches[name][step : step + whole, :size] = rows.reshape(whole, size, *rows.shape[1:])
-                    else:
-                        batches[name][step, row : row + count] = rows
+                chosen = order[taken : taken + count]
+                place: tuple = (step, slice(row, row + count))
+                if whole:
+                    chosen = chosen.reshape(whole, size)
+                    chosen = np.concatenate([chosen, *[chosen[:, -1:]] * padding], axis=1)
+                    place = (slice(step, step + whole),)
+                for name, array in rows.items():
+                    gather(array, chosen, batches[name][place])
                 at, taken = at + count, taken + count
         for array in batches.values():
             # Padding repeats a row of its batch: real numbers, so that nothing non-finite can come of it.
             array[:, size:] = array[:, size - 1 : size]
 
-    def _parts(self, epoch: int, start: int, stop: int, needed: set[tuple[int, int]]) -> Iterator[Rows]:
+    def _parts(self, epoch: int, start: int, stop: int, needed: set[tuple[int, int]]) -> Iterator[Window]:
         """Rows ``start`` to ``stop`` of the epoch's order; the windows they lie in are added to ``needed``."""
         edges = np.concatenate([[0], np.cumsum(self._windows.sizes(epoch))])
         for k in range(int(np.searchsorted(edges, start, "right")) - 1, int(np.searchsorted(edges, stop, "left"))):
             if (epoch, k) not in self._alive:
                 self._alive[epoch, k] = self._windows.read(epoch, k)
             needed.add((epoch, k))
-            rows = slice(max(start - int(edges[k]), 0), stop - int(edges[k]))
-            yield {name: array[rows] for name, array in self._alive[epoch, k].items()}
+            rows, order = self._alive[epoch, k]
+            yield Window(rows, order[max(start - int(edges[k]), 0) : stop - int(edges[k])])

@@ -2,12 +2,14 @@
 
 A window is a handful of chunks drawn at random, with their rows shuffled together. Which rows window k of epoch e
 holds is a function of the seed, e and k alone, so that a fit goes on anywhere without a state of its own. Chunks are
-read ahead by Grain; arrays in memory, which need neither, are shuffled once and then walked in pieces.
+read ahead by Grain; arrays in memory, which need neither, stay as they are, and only the numbers of their rows are
+shuffled. A window says in which order its rows come and does not move them: `gather` copies each row once, to where
+the device reads it.
 """
 
 import abc
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Int
@@ -34,6 +36,13 @@ Prepare = Callable[[Rows, str], Rows]
 """``(arrays of one chunk, where it lies) -> arrays`` checked and of the model's types."""
 
 
+class Window(NamedTuple):
+    """Rows, and which of them in which order make the window."""
+
+    rows: Rows
+    order: Int[np.ndarray, " window"]
+
+
 class AbstractWindows(abc.ABC):
     """All rows of a source, a random permutation of them every epoch."""
 
@@ -44,8 +53,8 @@ class AbstractWindows(abc.ABC):
         """Rows of each window of an epoch."""
 
     @abc.abstractmethod
-    def read(self, epoch: int, window: int) -> Rows:
-        """The rows of one window; cheap if windows are read one after the other."""
+    def read(self, epoch: int, window: int) -> Window:
+        """One window; cheap if windows are read one after the other."""
 
     def close(self) -> None:  # noqa: B027
         """Stop reading ahead."""
@@ -85,13 +94,13 @@ class _Order:
         """The pieces of a window."""
         return self._of(epoch)[window * self._per_window : (window + 1) * self._per_window]
 
-    def shuffled(self, parts: list[Rows], epoch: int, window: int) -> Rows:
-        """The rows of these pieces together, in the window's own random order."""
-        return _shuffled(concatenate(parts), np.random.default_rng([self._seed, 2, epoch, window]))
+    def shuffled(self, rows: int | Int[np.ndarray, " window"], epoch: int, window: int) -> Int[np.ndarray, " window"]:
+        """So many numbers, or these, in the window's own random order."""
+        return np.random.default_rng([self._seed, 2, epoch, window]).permutation(rows)
 
 
 class ArrayWindows(AbstractWindows):
-    """Rows in memory, shuffled once on the host.
+    """Rows in memory, whose numbers are shuffled once.
 
     Parameters
     ----------
@@ -102,9 +111,9 @@ class ArrayWindows(AbstractWindows):
     """
 
     def __init__(self, rows: Rows, seed: int) -> None:
-        self.num_rows = len(next(iter(rows.values())))
-        order = np.random.default_rng([seed, 0]).permutation(self.num_rows)
-        self._rows = {name: _gathered(array, order) for name, array in rows.items()}
+        self.num_rows = _length(rows)
+        self._numbers = np.random.default_rng([seed, 0]).permutation(self.num_rows)
+        self._rows = {name: np.ascontiguousarray(array) for name, array in rows.items()}
         size = sum(array.nbytes for array in rows.values()) / self.num_rows
         # Sixteen pieces to a window, so that an epoch mixes what an earlier one had in different windows.
         piece = int(np.clip(WINDOW_BYTES / _PIECES / max(size, 1), 64, 1 << 16))
@@ -114,10 +123,9 @@ class ArrayWindows(AbstractWindows):
     def sizes(self, epoch: int) -> Int[np.ndarray, " windows"]:
         return self._order.sizes(epoch)
 
-    def read(self, epoch: int, window: int) -> Rows:
-        spans = [slice(self._edges[k], self._edges[k + 1]) for k in self._order.chosen(epoch, window)]
-        parts = [{name: array[span] for name, array in self._rows.items()} for span in spans]
-        return self._order.shuffled(parts, epoch, window)
+    def read(self, epoch: int, window: int) -> Window:
+        spans = [self._numbers[self._edges[k] : self._edges[k + 1]] for k in self._order.chosen(epoch, window)]
+        return Window(self._rows, self._order.shuffled(np.concatenate(spans), epoch, window))
 
 
 class ChunkWindows(AbstractWindows):
@@ -141,16 +149,17 @@ class ChunkWindows(AbstractWindows):
         self._iterator: Any = None
         self._next = -1
 
-    def _read_window(self, number: int) -> Rows:
+    def _read_window(self, number: int) -> Window:
         epoch, window = divmod(int(number), self._order.num_windows)
         chosen = map(int, self._order.chosen(epoch, window))
         parts = [self._prepare(self._source.read_checked(k), self._source.place(k)) for k in chosen]
-        return self._order.shuffled(parts, epoch, window)
+        rows = concatenate(parts)
+        return Window(rows, self._order.shuffled(_length(rows), epoch, window))
 
     def sizes(self, epoch: int) -> Int[np.ndarray, " windows"]:
         return self._order.sizes(epoch)
 
-    def read(self, epoch: int, window: int) -> Rows:
+    def read(self, epoch: int, window: int) -> Window:
         wanted = epoch * self._order.num_windows + window
         if self._iterator is None:
             options = self._grain.ReadOptions(num_threads=_THREADS, prefetch_buffer_size=_READ_AHEAD)
@@ -158,9 +167,9 @@ class ChunkWindows(AbstractWindows):
             self._next = 0
         if wanted != self._next:
             self._iterator.set_state({"next_index": wanted})
-        rows = next(self._iterator)
+        found = next(self._iterator)
         self._next = wanted + 1
-        return rows
+        return found
 
     def close(self) -> None:
         if self._iterator is not None:
@@ -192,7 +201,7 @@ class IteratorWindows(AbstractWindows):
         edges = np.append(np.arange(0, self.num_rows, self._size), self.num_rows)
         return np.diff(edges)
 
-    def read(self, epoch: int, window: int) -> Rows:
+    def read(self, epoch: int, window: int) -> Window:
         if self._at[0] != epoch or self._at[1] > window:
             self._at, self._chunks, self._kept = (epoch, 0), self._source.epoch(), []
         while True:
@@ -201,10 +210,11 @@ class IteratorWindows(AbstractWindows):
             if number == window:
                 if self._at[1] == len(self.sizes(epoch)):
                     next(self._chunks, None)  # an iterator with more rows than it said says so here
-                return _shuffled(rows, np.random.default_rng([self._seed, epoch, window]))
+                random = np.random.default_rng([self._seed, epoch, window])
+                return Window(rows, random.permutation(_length(rows)))
 
     def _take(self, count: int) -> Rows:
-        have = sum(len(next(iter(part.values()))) for part in self._kept)
+        have = sum(map(_length, self._kept))
         while have < count:
             try:
                 part = next(self._chunks)
@@ -212,7 +222,7 @@ class IteratorWindows(AbstractWindows):
                 raise DataError("the iterator ended early") from None
             part = self._prepare(part, "the iterator")
             self._kept.append(part)
-            have += len(next(iter(part.values())))
+            have += _length(part)
         whole = concatenate(self._kept)
         self._kept = [{name: array[count:] for name, array in whole.items()}] if have > count else []
         return {name: array[:count] for name, array in whole.items()}
@@ -233,14 +243,18 @@ def chunks_per_window(source: AbstractChunkSource) -> int:
     return int(np.clip(WINDOW_BYTES / size, min(_FEWEST_CHUNKS, most), source.num_chunks))
 
 
-def _shuffled(rows: Rows, random: np.random.Generator) -> Rows:
-    order = random.permutation(len(next(iter(rows.values()))))
-    return {name: _gathered(array, order) for name, array in rows.items()}
+def gather(array: np.ndarray, order: Int[np.ndarray, "*shape"], out: np.ndarray) -> None:
+    """``out[...] = array[order]``, where ``out`` is contiguous.
+
+    A row is copied as one item: NumPy's own way with rows of numbers takes twice as long.
+    """
+    if array.ndim > 1 and array.size and array.flags.c_contiguous:
+        item = np.dtype((np.void, array[0].nbytes))
+        array, out = (x.reshape(-1, array[0].size).view(item)[:, 0] for x in (array, out))
+        order = order.reshape(-1)
+    # Every number is one of a row; where NumPy has to make sure of that, it copies twice.
+    np.take(array, order, axis=0, out=out, mode="clip")
 
 
-def _gathered(array: np.ndarray, order: Int[np.ndarray, " rows"]) -> np.ndarray:
-    """``array[order]``. A row is copied as one item: NumPy's own way with rows of numbers takes twice as long."""
-    if array.ndim == 1 or not array.flags.c_contiguous or not array.size:
-        return np.take(array, order, axis=0)
-    items = array.reshape(len(array), -1).view(np.dtype((np.void, array[0].nbytes)))[:, 0]
-    return np.take(items, order).view(array.dtype).reshape(len(order), *array.shape[1:])
+def _length(rows: Rows) -> int:
+    return len(next(iter(rows.values())))

@@ -276,10 +276,9 @@ class LoopFit:
         ]
         if task.rows.by_batches:
             stream = task.rows.comparison_batches(num_draws)
-            batches = stream.window(0, 1, stream.max_steps)
-            stream.close()
-            arguments = (state, noise, stream.data, batches, np.int32(0), np.int32(0))
+            arguments = (state, noise, stream.data, stream.template(stream.max_steps), np.int32(0), np.int32(0))
             programs.append((self._batches(stream), arguments))
+            stream.close()
         cache.prepare(programs, at_once=task.team.num_processes == 1)
 
     def _state(self, point: StartingPoint) -> PyTree:

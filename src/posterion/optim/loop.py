@@ -41,6 +41,10 @@ class BatchStream(Protocol):
         """Indices for a window of steps."""
         ...
 
+    def template(self, capacity: int) -> PyTree:
+        """Something of the shapes and types of `window`."""
+        ...
+
 
 @runtime_checkable
 class Callback(Protocol):
@@ -205,7 +209,7 @@ class Loop:
 
     def first_arguments(self, state: PyTree) -> tuple:
         """Arguments of the shapes the program is called with, to compile for."""
-        return state, self._chunk(0, 0, 1, 1, 0.0), self._stream.data, self._stream.window(0, 1, self._capacity)
+        return state, self._chunk(0, 0, 1, 1, 0.0), self._stream.data, self._stream.template(self._capacity)
 
     def _chunk(self, seed: int, first: int, count: int, length: int, peak: float) -> Chunk:
         whole = lambda x: np.asarray(x, np.int32)
