@@ -161,7 +161,8 @@ def declared(requirements: list[str]) -> set[str]:
 def wanted_by_users() -> set[str]:
     """The core dependencies and those of the extras that are not for developers."""
     project = PYPROJECT["project"]
-    extras = [rows for name, rows in project["optional-dependencies"].items() if name not in ("test", "docs", "dev")]
+    ours = ("bench", "test", "docs", "dev")
+    extras = [rows for name, rows in project["optional-dependencies"].items() if name not in ours]
     return declared(project["dependencies"]).union(*map(declared, extras)) - {"posterion"}
 
 
