@@ -30,7 +30,7 @@ def target():
 
 @pytest.mark.parametrize("seed", [1, 2])
 def test_a_scale_that_is_twice_too_wide_is_never_trusted(target, seed, tmp_path):
-    approx = fit(target, "dadvi", random_seed=seed)
+    approx = fit(target, po.DeterministicADVI(correct=False), random_seed=seed)
     first = repr(approx)
     assert "trustworthy" not in first  # k-hat is all that is known so far, and it is fine
     assert "nothing against it at first look" in first
@@ -47,3 +47,11 @@ def test_a_scale_that_is_twice_too_wide_is_never_trusted(target, seed, tmp_path)
     assert float(approx.sample(4000)["posterior"]["tau"].std()) > 1.4 * 3.2  # posteriordb's reference has 3.2
     tau = verdict.corrections.names.index("tau")
     assert verdict.corrections.corrected_sd[tau] == pytest.approx(3.2, rel=0.2)
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_linear_response_is_corrected_where_weights_can_be_trusted(target, seed):
+    approx = fit(target, "dadvi", random_seed=seed)
+    assert float(approx.sample(4096)["posterior"]["tau"].std()) == pytest.approx(3.2, rel=0.1)  # 6 by itself
+    assert "resampled by importance" in repr(approx)
+    assert approx.diagnose().trustworthy

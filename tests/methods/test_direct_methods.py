@@ -23,7 +23,7 @@ def full_covariance(approx):
 
 
 def test_linear_response_is_the_covariance_that_mean_field_leaves_out():
-    approx = fit(regression(), "dadvi")
+    approx = fit(regression(), po.DeterministicADVI(correct=False))
     extras = approx.record.extras
     # On fixed draws whose mean is not quite zero the means are off by as much; the curvature is exact.
     np.testing.assert_allclose(approx.params[0] / SD, MEAN / SD, atol=0.05)

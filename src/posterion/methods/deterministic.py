@@ -11,7 +11,8 @@ from the same Hessian,
 
 .. math:: \mathrm{Cov}(z) = \bigl(\nabla^2 f\bigr)^{-1}_{\mu\mu},
 
-exact for a Gaussian posterior.
+exact for a Gaussian posterior. For others it is not, with however many draws; so its Gaussian is the proposal of
+importance resampling, where k-hat allows that, and the draws are then the posterior's.
 
 References
 ----------
@@ -27,8 +28,9 @@ from jaxtyping import Float
 
 from posterion.errors import DegenerateError, OptionError
 from posterion.methods.base import AbstractDirectMethod, Problem, Solution
+from posterion.methods.correction import corrected
 from posterion.methods.curvature import Curvature
-from posterion.methods.gaussian import full_rank, mean_field
+from posterion.methods.gaussian import full_rank, mean_field, triangular
 from posterion.methods.gaussian_fit import sobol_normals
 from posterion.methods.mode import check_fall, find_mode, refuse_flat
 from posterion.methods.surface import Surface, check_memory
@@ -37,6 +39,8 @@ _COVARIANCES = ("linear_response", "mean_field")
 _DECREMENT = 1e-8
 """Nats that another Newton step would gain, below which the optimum is found."""
 _NEWTON_STEPS = 100
+_LEAST_DRAWS = 256
+"""Of garch and eight schools, 64 leave sds of linear response up to 5 % off those of 4,096 draws, and 256 up to 2 %."""
 _FITTED = 1.0
 """Nats by which the ELBO may be lower on fresh draws before the fixed ones count as fitted."""
 
@@ -51,8 +55,13 @@ class DeterministicADVI(AbstractDirectMethod):
         "linear_response", a Gaussian of full covariance around the mean-field means; or "mean_field", the independent
         normals themselves. Either is kept among the extras.
     num_draws
-        M, the fixed draws (quasi-random). None: four for each unknown, at least 64. Too few are fitted instead of the
+        M, the fixed draws (quasi-random). None: four for each unknown, at least 256. Too few are fitted instead of the
         posterior; the verdict says so where the ELBO on fresh draws is clearly lower.
+    correct
+        Whether to resample draws from around the linear-response Gaussian by their importance, where that is reliable.
+        The posterior then holds `Particles`, which follow the skewness that linear response cannot know of; k-hat
+        and ELBO are those of the resampling. Without correction, or where k-hat is too high, it is a `FullRank`
+        Gaussian. Means nothing for independent normals, which stay what they are.
 
     Raises
     ------
@@ -69,6 +78,7 @@ class DeterministicADVI(AbstractDirectMethod):
 
     covariance: str = "linear_response"
     num_draws: int | None = None
+    correct: bool = True
 
     def __post_init__(self) -> None:
         if self.covariance not in _COVARIANCES:
@@ -80,7 +90,7 @@ class DeterministicADVI(AbstractDirectMethod):
 
     def solve(self, problem: Problem) -> Solution:
         surface, dim = Surface(problem), problem.layout.size
-        count = self.num_draws or int(2 ** np.ceil(np.log2(max(64, 4 * dim))))
+        count = self.num_draws or int(2 ** np.ceil(np.log2(max(_LEAST_DRAWS, 4 * dim))))
         check_memory(f"the Hessians of {dim:,} unknowns at {count:,} draws", 8 * count * dim**2, "use 'advi'")
         seeds = np.random.SeedSequence(problem.seed).generate_state(2, np.uint32)
         objective = _Objective(surface, sobol_normals(dim, count, int(seeds[0])))
@@ -95,15 +105,16 @@ class DeterministicADVI(AbstractDirectMethod):
             "elbo_fixed": np.asarray(-found.value),
             "elbo_fresh": np.asarray(-found.value - gap),
         }
-        family, params = mean_field(mean, scale)
+        (family, params), root = mean_field(mean, scale), None
         if found.curvature is not None and not found.curvature.flat_directions():
-            root = found.curvature.covariance_factor()[:dim]
-            extras["linear_response_covariance"] = root @ root.T
+            response = found.curvature.covariance_factor()[:dim]
+            extras["linear_response_covariance"] = response @ response.T
             if self.covariance == "linear_response":
+                root = triangular(response)
                 family, params = full_rank(mean, root)
         elif self.covariance == "linear_response":
             caveats += ("the objective is flat at its optimum, so linear response gives no covariance",)
-        return Solution(
+        plain = Solution(
             family=family,
             params=params,
             converged=found.converged,
@@ -115,6 +126,9 @@ class DeterministicADVI(AbstractDirectMethod):
             caveats=caveats,
             extras=extras,
         )
+        if root is None or not self.correct or found.interrupted or problem.is_network:
+            return plain
+        return corrected(problem, surface, mean, root, plain)
 
 
 def _caveats(gap: float, count: int) -> tuple[str, ...]:

@@ -5,26 +5,19 @@ KL(q, p) by natural-gradient steps on quasi-random draws (`gaussian_fit`); and P
 draws from a Student-t around it, where k-hat says that this is reliable.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-import jax.numpy as jnp
 import numpy as np
 
-from posterion.diagnostics.psis import ParetoSmoothed
 from posterion.errors import DegenerateError, OptionError
-from posterion.families import Particles
 from posterion.methods.base import AbstractDirectMethod, Problem, Solution
+from posterion.methods.correction import NUM_DRAWS, corrected
 from posterion.methods.curvature import Curvature
 from posterion.methods.gaussian import full_rank
-from posterion.methods.gaussian_fit import Fit, fit_gaussian, normal_draws, num_draws, student_draws
-from posterion.methods.importance import caveats, resample, smooth
+from posterion.methods.gaussian_fit import Fit, fit_gaussian, num_draws
 from posterion.methods.mode import check_fall, find_mode, refuse_flat
 from posterion.methods.surface import Surface, check_memory
 
-_NEARLY_EQUAL = 0.8
-"""Share of the wanted draws that the weighted ones are to be worth before no more are drawn."""
-_BLOCKS = 8
 _NARROW = 0.1
 """Standard deviation to start from where there is no mode to measure."""
 
@@ -60,7 +53,7 @@ class GaussianVI(AbstractDirectMethod):
     """
 
     correct: bool = True
-    num_draws: int = 4096
+    num_draws: int = NUM_DRAWS
 
     def __post_init__(self) -> None:
         if isinstance(self.num_draws, bool) or not isinstance(self.num_draws, int) or self.num_draws < 100:
@@ -94,7 +87,7 @@ class GaussianVI(AbstractDirectMethod):
         )
         if not self.correct or found.interrupted or problem.is_network:
             return plain
-        return _corrected(problem, surface, found, plain, self.num_draws)
+        return corrected(problem, surface, found.mean, found.root, plain, self.num_draws)
 
 
 def _closest(problem: Problem, surface: Surface) -> Fit:
@@ -116,56 +109,3 @@ def _closest(problem: Problem, surface: Surface) -> Fit:
     if no_mode is not None and not found.converged and not found.interrupted:
         raise no_mode
     return found
-
-
-def _corrected(problem: Problem, surface: Surface, found: Fit, plain: Solution, count: int) -> Solution:
-    """Draws of a Student-t around the Gaussian, or of itself, resampled where that is reliable."""
-    *seeds, choice = (int(s) for s in np.random.SeedSequence(problem.seed).generate_state(2 * _BLOCKS + 1, np.uint32))
-    khats = []
-    for proposal, draws_of in (
-        ("a Student-t around the closest Gaussian", student_draws),
-        ("the closest Gaussian", normal_draws),
-    ):
-        points, log_weights, smoothed = _weighted(problem, surface, found, count, draws_of, seeds[len(khats) :: 2])
-        khats.append(f"{smoothed.khat:.2f} of {proposal}")
-        if smoothed.khat <= smoothed.threshold:
-            break
-    else:
-        note = (
-            f"the Gaussian's draws are left as they are: importance weights would not correct them (k-hat "
-            f"{' and '.join(khats)}, limit {smoothed.threshold:.2f})"
-        )
-        return replace(plain, evaluations=surface.evaluations, notes=(note,))
-    note = (
-        f"{count:,} draws, resampled by importance from {len(points):,} of {proposal}, whose k-hat this is; "
-        f"worth {smoothed.effective_draws:,.0f} independent ones"
-    )
-    return replace(
-        plain,
-        evaluations=surface.evaluations,
-        family=Particles(count),
-        params=resample(points, smoothed, count, choice).astype(jnp.result_type(float)),
-        notes=(note,),
-        log_weights=log_weights,
-        caveats=caveats(smoothed),
-    )
-
-
-def _weighted(
-    problem: Problem, surface: Surface, found: Fit, count: int, draws_of: Callable, seeds: Sequence[int]
-) -> tuple[np.ndarray, np.ndarray, ParetoSmoothed]:
-    """Blocks of draws until they are worth ``count`` independent ones, with their log weights, raw and smoothed."""
-    size, log_volume = len(found.mean), float(np.linalg.slogdet(found.root)[1])
-    points, log_weights, smoothed = np.empty((0, size)), np.empty(0), None
-    for seed in seeds:
-        u, log_q = draws_of(size, int(2 ** np.ceil(np.log2(count))), seed)
-        new = found.mean + u @ found.root.T
-        values, _ = surface.log_joint_at(new)
-        points = np.concatenate([points, new])
-        log_weights = np.concatenate([log_weights, values - log_q + log_volume])
-        smoothed = smooth(log_weights)
-        problem.report(surface.evaluations, None, -float(np.mean(log_weights)), "Correcting draws")
-        if smoothed.effective_draws >= _NEARLY_EQUAL * count:
-            break
-    assert smoothed is not None  # there are seeds  # noqa: S101
-    return points, log_weights, smoothed
