@@ -10,15 +10,15 @@ from posterion.diagnostics.verdict.verdict import Verdict
 
 FAR = 0.25
 """Posterior standard deviations that a mean may be off; below 0.3, since the weights themselves are estimates."""
-MUCH = 1.3
-"""Factor by which a standard deviation may be off; clearly so, since the weights themselves are estimates."""
+MUCH = 1.15
+"""Factor by which a standard deviation may be off; below 1.2, since the weights themselves are estimates."""
 
 
 def with_corrections(verdict: Verdict, corrections: Corrections) -> Verdict:
     """The verdict with what importance weights say of each variable.
 
     Where the weights can be trusted, a mean that moves by more than a quarter of a posterior standard deviation,
-    or a standard deviation off by a factor of more than 1.3, both clearly beyond Monte Carlo error, speaks against the
+    or a standard deviation off by a factor of more than 1.15, both clearly beyond Monte Carlo error, speaks against the
     approximation. Where they cannot, that speaks against it, and the corrections are a hint.
 
     Parameters
