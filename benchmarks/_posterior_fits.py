@@ -41,7 +41,9 @@ class Found:
 AUTOMATIC, DEFAULT = "posterion auto", "posterion advi"
 """What picks a method itself, and what `po.fit` does when nothing is said."""
 RESPONSE, INDEPENDENT = "posterion dadvi", "posterion dadvi, mean-field"
-"""Deterministic ADVI by linear response, and the independent normals it started from."""
+"""Deterministic ADVI by linear response, corrected by importance, and the independent normals it started from."""
+UNCORRECTED = "posterion dadvi, uncorrected"
+"""The Gaussian of linear response itself."""
 _OF_OTHER_MODELS = ("linearised_laplace", "swag")
 """Methods that need a network, or mini-batches, and refuse these models for it."""
 
@@ -149,6 +151,7 @@ def fits() -> dict[str, Fit]:
         for name in [*first, *(name for name in named if name not in first)]
     }
     found[INDEPENDENT] = partial(ours, po.DeterministicADVI(covariance="mean_field"))
+    found[UNCORRECTED] = partial(ours, po.DeterministicADVI(correct=False))
     found["posterion fullrank_advi, resampled"] = resampled
     found |= {
         "pm.fit advi": partial(pymc, "advi"),
