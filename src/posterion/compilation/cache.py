@@ -25,6 +25,7 @@ import jax
 import jaxlib
 from jax.experimental.compilation_cache import compilation_cache
 
+from posterion.compilation import kept
 from posterion.compilation.garbage import uncollected
 
 logger = logging.getLogger(__name__)
@@ -142,6 +143,9 @@ class Program:
     everywhere
         For a program that several devices share: how an array lies that is the same on each. So do all results, and
         all arguments that are not on those devices already. None for one device.
+    name
+        Gives a digest of what the function computes, the same in every process, or None if there is none. A program
+        with a name is kept on disk before it is compiled, too, and the next process does not trace it.
     """
 
     def __init__(
@@ -151,8 +155,9 @@ class Program:
         *,
         quick: bool = False,
         everywhere: jax.sharding.NamedSharding | None = None,
+        name: Callable[[], str | None] | None = None,
     ) -> None:
-        self._function, self._donate, self._everywhere = function, donate, everywhere
+        self._function, self._donate, self._everywhere, self._name = function, donate, everywhere, name
         self._jitted = jax.jit(function, donate_argnums=donate)
         self._options = {"xla_backend_optimization_level": 0} if quick else None
         self._compiled: dict[Any, Callable] = {}
@@ -162,9 +167,18 @@ class Program:
         """Run, compiling first if these shapes are new."""
         return self._get(arguments, count=True)(*arguments)
 
-    def prepare(self, *arguments: Any) -> None:
-        """Compile for arguments of these shapes without running; safe in another thread."""
-        self._get(arguments, count=False)
+    def lower(self, *arguments: Any) -> Callable[[], Callable]:
+        """Trace and lower for arguments of these shapes; what is returned compiles, and may do so in another thread."""
+        lowered, key = self._lowered(arguments), _signature(arguments)
+
+        def compile_it() -> Callable:
+            with self._lock:
+                if key not in self._compiled:
+                    with persistent_cache():
+                        self._compiled[key] = lowered(self._options)
+                return self._compiled[key]
+
+        return compile_it
 
     def is_ready(self, *arguments: Any) -> bool:
         """Whether it is compiled for arguments of these shapes."""
@@ -182,20 +196,38 @@ class Program:
         placed = jax.tree.map(lies, arguments)
         return jax.jit(self._function, donate_argnums=self._donate, in_shardings=placed, out_shardings=everywhere)
 
+    def _lowered(self, arguments: tuple) -> Callable[[dict[str, Any] | None], Callable]:
+        """What compiles the function, given XLA's options."""
+        folder = cache_folder()
+        with uncollected():
+            if folder is not None and self._name is not None and (name := self._name()) is not None:
+                try:
+                    lowered, nest = kept.lowered(self._function, arguments, name, folder / "programs")
+                except Exception:  # there is more that can be compiled than can be kept; errors of its own come again
+                    logger.debug("%r cannot be kept", self._function, exc_info=True)
+                else:
+                    return lambda options: _OfLeaves(lowered.compile(compiler_options=options), nest)
+            lowered = self._jit(arguments).lower(*arguments)
+            return lambda options: lowered.compile(compiler_options=options)
+
     def _get(self, arguments: tuple, *, count: bool) -> Callable:
-        key = _signature(arguments)
-        program = self._compiled.get(key)
+        program = self._compiled.get(_signature(arguments))
         if program is None:
-            with self._lock:
-                program = self._compiled.get(key)
-                if program is None:
-                    start = time.perf_counter()
-                    with persistent_cache(), uncollected():
-                        program = self._jit(arguments).lower(*arguments).compile(compiler_options=self._options)
-                    if count:
-                        _count(time.perf_counter() - start)
-                    self._compiled[key] = program
+            start = time.perf_counter()
+            program = self.lower(*arguments)()
+            if count:
+                _count(time.perf_counter() - start)
         return program
+
+
+class _OfLeaves:
+    """A compiled program that takes and gives lists of arrays, as the function it was made of."""
+
+    def __init__(self, compiled: Callable, nest: Callable[[list], Any]) -> None:
+        self._compiled, self._nest = compiled, nest
+
+    def __call__(self, *arguments: Any) -> Any:
+        return self._nest(self._compiled(*jax.tree.leaves(arguments)))
 
 
 def _signature(arguments: tuple) -> tuple:
@@ -206,7 +238,8 @@ def _signature(arguments: tuple) -> tuple:
 def prepare(programs: Sequence[tuple[Program, tuple]], *, at_once: bool = True) -> None:
     """Compile several programs at the same time, or one after the other where several processes keep in step.
 
-    Tracing takes the interpreter lock, compiling does not; with two programs of equal size this saves a third.
+    Each is traced here and compiled in another thread while the next is traced: tracing takes the interpreter lock, for
+    which two threads would only fight, compiling lets go of it. So the one that compiles longest goes first.
     """
     start = time.perf_counter()
     programs = [(program, arguments) for program, arguments in programs if not program.is_ready(*arguments)]
@@ -214,12 +247,12 @@ def prepare(programs: Sequence[tuple[Program, tuple]], *, at_once: bool = True) 
         return
     x64 = bool(jax.config.jax_enable_x64)
 
-    def one(program: Program, arguments: tuple) -> None:
+    def one(compile_it: Callable[[], Callable]) -> None:
         with jax.enable_x64(x64):  # the flag is thread-local
-            program.prepare(*arguments)
+            compile_it()
 
     workers = max(2, min(4, os.cpu_count() or 2)) if at_once else 1
     with persistent_cache(), uncollected(), ThreadPoolExecutor(max_workers=workers) as pool:
-        for future in [pool.submit(one, program, arguments) for program, arguments in programs]:
+        for future in [pool.submit(one, program.lower(*arguments)) for program, arguments in programs]:
             future.result()
     _count(time.perf_counter() - start)

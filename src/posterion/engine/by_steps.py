@@ -71,9 +71,10 @@ class LoopFit:
         # The optimiser is part of the name: that keeps it alive, so that its identity cannot be taken by another.
         name = self._name = (method, _ByIdentity(optimiser), averages)
         self._start_function = start
-        self._start = task.program((*name, "start"), lambda: start)
-        self._advance = task.program((*name, "advance"), lambda: advance(self._algorithm, task.stream))
-        self._evaluate = task.program((*name, "evaluate"), lambda: self._algorithm.evaluate)
+        program = partial(task.program, made_of=(method, averages) if optimiser is None else None)
+        self._start = program((*name, "start"), lambda: start)
+        self._advance = program((*name, "advance"), lambda: advance(self._algorithm, task.stream))
+        self._evaluate = program((*name, "evaluate"), lambda: self._algorithm.evaluate)
 
     def run(
         self,

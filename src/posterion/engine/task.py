@@ -2,6 +2,8 @@
 
 import copy
 from collections.abc import Callable, Hashable
+from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +12,8 @@ from jaxtyping import Float
 
 from posterion._typing import Batch, PyTree
 from posterion.compilation import cache
-from posterion.data.batches import AbstractBatches
+from posterion.compilation.fingerprint import NotPlainError, digest_of, fingerprint, text_of
+from posterion.data.batches import AbstractBatches, AllRows
 from posterion.distributed import SOLO, Team
 from posterion.engine.given import Given
 from posterion.engine.placement import gathered
@@ -55,7 +58,8 @@ class Task:
         self.followers = given.plan.observed if given.plan else ()
         self.log_joint = _log_joint(target, self.followers, kl_weight)
         quick = sum(value.size for value in given.values.values()) < _QUICK_VALUES
-        self.derivatives = self.program(("derivatives",), lambda: derivatives(self.log_joint), quick=quick)
+        of_log_joint = lambda: derivatives(self.log_joint)
+        self.derivatives = self.program(("derivatives",), of_log_joint, quick=quick, made_of=())
 
     @property
     def target(self) -> AbstractTarget:
@@ -90,15 +94,50 @@ class Task:
         return self.rows.steps
 
     def program(
-        self, name: tuple[Hashable, ...], make: Callable[[], Callable], *, quick: bool = False
+        self,
+        name: tuple[Hashable, ...],
+        make: Callable[[], Callable],
+        *,
+        quick: bool = False,
+        made_of: tuple[Any, ...] | None = None,
     ) -> cache.Program:
-        """The program of this name for these rows and this precision; made once and kept with the target."""
+        """The program of this name for these rows and this precision; made once and kept with the target.
+
+        Parameters
+        ----------
+        name
+            Of the program, in this process.
+        make
+            Makes the function.
+        quick
+            As for `cache.Program`.
+        made_of
+            The descriptions that decide, with the log joint and the layout, what a function of this name computes; None
+            if more than that does. With them it is kept on disk for the next process.
+        """
         how = (self.followers, self.rows_per_step, type(self.stream), self.team, self.kl_weight)
         key = ("engine", *how, bool(jax.config.jax_enable_x64), *name)
         kept = self._target.compiled
         if key not in kept:
-            kept[key] = cache.Program(make(), quick=quick, everywhere=self.team.everywhere)
+            digest = None if made_of is None else partial(self._digest, (str(name[-1]), *made_of))
+            kept[key] = cache.Program(make(), quick=quick, everywhere=self.team.everywhere, name=digest)
         return kept[key]
+
+    def _digest(self, made_of: tuple[Any, ...]) -> str | None:
+        """What a function of the log joint of all rows computes, by what it is made of; None if that is not known."""
+        if not isinstance(self.stream, AllRows) or self.rows.by_batches:
+            return None
+        kept, key = self._target.compiled, ("log joint", self.kl_weight, bool(jax.config.jax_enable_x64))
+        if key not in kept:
+            zero = np.zeros(self.layout.size, jnp.result_type(float))
+            kept[key] = fingerprint(self.log_joint, (zero, self.sample))
+        if kept[key] is None:
+            return None
+        try:
+            shapes = [variable.shape for variable in self.layout.variables]
+            return digest_of(kept[key], text_of(shapes), text_of(made_of))
+        except NotPlainError:
+            return None
 
     def num_draws(self, wanted: int) -> int:
         """As many draws as wanted, or fewer (a power of two) where rows or variables are many."""
