@@ -1,11 +1,14 @@
 """Decisions on the breast cancer data, over random splits: what referral leaves, and whether promises hold.
 
-    python benchmarks/decisions.py              20 splits; JSON into benchmarks/results/decisions.json
+    python benchmarks/decisions.py              20 splits; JSON into benchmarks/results/decisions.json, and the page
     python benchmarks/decisions.py --learning   which labels to ask for: examples/active_learning.py, 20 repeats
-    python benchmarks/decisions.py --quick      3 splits; tests the script, writes nothing
+    python benchmarks/decisions.py --quick      3 splits, or 2 repeats; tests the script, writes nothing
+    python benchmarks/decisions.py --render     measures nothing, writes the tables anew from the JSON
 
 A logistic regression on all 30 inputs by Laplace's method. Each split has 285 rows to fit, 142 to calibrate and 142 to
-judge. No times are measured, so it can run beside other work. Each of the two parts keeps what the other has written.
+judge. No times are measured, so it can run beside other work. Each of the two parts keeps what the other has written,
+and repeats of active learning are kept one by one: after an interruption the same command goes on with the next, and
+with --anew from the first.
 """
 
 import argparse
@@ -26,7 +29,9 @@ import posterion as po
 from posterion import decisions
 
 RESULTS = Path(__file__).parent / "results/decisions.json"
+PAGE = Path(__file__).parent.parent / "docs/benchmarks/decisions.md"
 EXAMPLE = Path(__file__).parent.parent / "examples/active_learning.py"
+REPEATS = 20
 LEVEL = 0.95
 
 
@@ -76,7 +81,7 @@ def split(seed):
 
 def referral(*, quick):
     """What referral leaves and what conformal sets cover: a record and its checks."""
-    found = [split(seed) for seed in range(3 if quick else 20)]
+    found = [split(seed) for seed in range(3 if quick else REPEATS)]
     column = lambda name: np.array([one[name] for one in found])
     error = column("error").mean()
     kept = {name: np.mean([one["error_of_kept"][name] for one in found]) for name in found[0]["error_of_kept"]}
@@ -96,40 +101,142 @@ def referral(*, quick):
 def learning(*, quick):
     """The labels needed if they are asked for, and at random: a record and its checks."""
     import matplotlib
+    import matplotlib.pyplot as plt
 
     matplotlib.use("Agg")
-    os.environ["POSTERION_REPEATS"] = "2" if quick else "20"
-    found = runpy.run_path(str(EXAMPLE))
-    needed = {name: int(count) for name, count in found["needed"].items()}
-    asked = next(name for name in needed if name != "random")
+    # The last repeat is always made: what the example's own functions say of all is wanted, too.
+    repeats = [] if quick else read().get("learning", {}).get("repeats", [])[: REPEATS - 1]
+    for seed in range(len(repeats), 2 if quick else REPEATS):
+        os.environ["POSTERION_SEEDS"] = str(seed)
+        found = runpy.run_path(str(EXAMPLE))
+        plt.close("all")
+        scores = {name: values[0].tolist() for name, values in found["scores"].items()}
+        repeats.append({"seed": seed, "full": float(found["full"][0]), "scores": scores, "commit": _rows.commit()})
+        if not quick:
+            keep("learning", {"labels": found["labels"].tolist(), "repeats": repeats})
+    full = np.array([one["full"] for one in repeats])
+    scores = {name: np.array([one["scores"][name] for one in repeats]) for name in repeats[0]["scores"]}
+    needed, ratio, interval = found["labels_saved"](full, scores)
     record = {
         "labels": found["labels"].tolist(),
-        "full": found["full"].tolist(),
-        "scores": {name: values.tolist() for name, values in found["scores"].items()},
+        "repeats": repeats,
         "needed": needed,
-        "ratio": needed[asked] / needed["random"],
-        "interval": [float(found["low"]), float(found["high"])],
+        "ratio": ratio,
+        "interval": interval.tolist(),
     }
-    return record, [_rows.Check("labels needed, as a share of those at random", record["ratio"], 0.6)]
+    return record, [_rows.Check("labels needed, as a share of those at random", ratio, 0.6)]
+
+
+def read():
+    """Both parts' records, as far as there are any."""
+    return json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+
+
+def keep(part, record):
+    """Write a part's record beside that of the other."""
+    RESULTS.parent.mkdir(exist_ok=True)
+    RESULTS.write_text(json.dumps(read() | {part: record}, indent=1) + "\n")
+
+
+def render():
+    """Write the tables of what was measured into their page."""
+    records = read()
+    whole = [part for part in TABLES if "checks" in records.get(part, {})]
+    parts = [f"{TABLES[part](records[part])}\n{measured(records[part])}" for part in whole]
+    _rows.fill(PAGE, "\n".join(parts))
+
+
+def referral_table(record):
+    """Referral and conformal sets, as Markdown."""
+    splits = record["splits"]
+    mean = lambda name: np.mean([one[name] for one in splits])
+    kept = {name: np.mean([one["error_of_kept"][name] for one in splits]) for name in splits[0]["error_of_kept"]}
+    lines = [
+        "## Referral and conformal sets",
+        "",
+        f"{len(splits)} random splits: 285 rows to fit, 142 to calibrate, 142 to judge.",
+        "",
+        "| figure, target |",
+        "|---|",
+        *(f"| {check} |" for check in record["checks"]),
+        "",
+        "| | mean over the splits |",
+        "|---|---|",
+        f"| error over all rows | {mean('error'):.2%} |",
+        *(f"| error among the 80 % kept, referred by {WORDS[name]} | {kept[name]:.2%} |" for name in WORDS),
+        f"| rows that {LEVEL:.0%} conformal sets held, of {mean('promised'):.2%} promised | {mean('covered'):.2%} |",
+        f"| labels in a set | {mean('set_size'):.3f} |",
+        f"| rows referred by a rule that may refer 20 % | {mean('referred'):.1%} |",
+        f"| log score (nats a row) | {mean('log_score'):.4f} |",
+        f"| calibration error, ten bins of equally many rows | {mean('calibration_error'):.4f} |",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def learning_table(record):
+    """Which labels to ask for, as Markdown."""
+    full = np.array([one["full"] for one in record["repeats"]])
+    scores = {name: np.mean([one["scores"][name] for one in record["repeats"]], axis=0) for name in record["needed"]}
+    shown = [place for place, count in enumerate(record["labels"]) if count in SHOWN]
+    low, high = record["interval"]
+    needed = ", ".join(
+        f"{count} {'at ' if name == 'random' else 'by '}{name}" for name, count in record["needed"].items()
+    )
+    lines = [
+        "## Which labels to ask for",
+        "",
+        f"{len(full)} random splits: 379 rows whose labels can be asked for, 190 to judge.",
+        "",
+        "| figure, target |",
+        "|---|",
+        *(f"| {check} |" for check in record["checks"]),
+        "",
+        f"The 95 % interval of that share over the repeats (bootstrap) is {low:.2f} to {high:.2f}. The labels needed "
+        f"until the mean log score is within 0.01 nats of that of all labels, {full.mean():.4f}: {needed}.",
+        "",
+        f"| log score after so many labels | {' | '.join(str(record['labels'][place]) for place in shown)} |",
+        "|---|" + "---|" * len(shown),
+        *(f"| {name} | {' | '.join(f'{v[place]:.3f}' for place in shown)} |" for name, v in scores.items()),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def measured(record):
+    """When and with what."""
+    versions = ", ".join(f"{name} {record['versions'][name]}" for name in ("python", "posterion", "jax", "commit"))
+    return f"Measured {record['date'][:10]}; {versions}.\n"
+
+
+TABLES = {"referral": referral_table, "learning": learning_table}
+SHOWN = (10, 30, 50, 70, 100, 150, 200, 250)
+WORDS = {
+    "doubt": "doubt (one minus the largest probability)",
+    "epistemic": "mutual information",
+    "aleatoric": "mean entropy",
+    "total": "entropy of the mean",
+    "mean_std": "spread of the probability",
+}
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--learning", action="store_true")
+    parser.add_argument("--anew", action="store_true")
+    parser.add_argument("--render", action="store_true")
     options = parser.parse_args()
+    if options.render:
+        render()
+        return 0
     part = learning if options.learning else referral
+    if options.anew and not options.quick:
+        keep(part.__name__, {})
     record, checks = part(quick=options.quick)
     for check in checks:
         print(check)
     if not options.quick:
-        kept = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-        kept[part.__name__] = record | {
-            "checks": [str(check) for check in checks],
-            **_rows.circumstances(quick=False),
-        }
-        RESULTS.parent.mkdir(exist_ok=True)
-        RESULTS.write_text(json.dumps(kept, indent=1) + "\n")
+        keep(part.__name__, record | {"checks": [str(check) for check in checks], **_rows.circumstances(quick=False)})
+        render()
     return 0 if all(check.met for check in checks) else 1
 
 

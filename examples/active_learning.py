@@ -35,7 +35,7 @@ from sklearn.model_selection import train_test_split
 import posterion as po
 from posterion import decisions
 
-REPEATS = int(os.environ.get("POSTERION_REPEATS", "2"))  # 20 for the figures that are quoted
+SEEDS = [int(seed) for seed in os.environ.get("POSTERION_SEEDS", "0 1").split()]  # 20 for the figures that are quoted
 START, STEP, LAST = 10, 10, 250
 
 # %% [markdown]
@@ -114,13 +114,12 @@ X, Y = load_breast_cancer(return_X_y=True)
 Y = 1.0 - Y  # 1 is malignant
 labels = np.arange(START, LAST + 1, STEP)
 curves = {"random": [], "EPIG": []}
-full = []
-for seed in range(REPEATS):
+full, target = [], None
+for seed in SEEDS:
     x, x_test, y, y_test = train_test_split(X, Y, test_size=1 / 3, random_state=seed, stratify=Y)
     centre, spread = x.mean(axis=0), x.std(axis=0)
     x, x_test = (x - centre) / spread, (x_test - centre) / spread
-    if seed == 0:
-        target = model(x, y)
+    target = target or model(x, y)
     everything = {"x": x, "y": y, "known": np.ones(len(y))}
     approx = po.fit(target, "laplace", data=everything, progress=False, random_seed=1)
     full.append(held_out_score(approx, x_test, y_test))
@@ -133,32 +132,38 @@ for seed in range(REPEATS):
 # The labels that each strategy needs before its held-out log score, on average over the repeats, is within 0.01 nats
 # of that of all labels; and how that ratio varies if the repeats are drawn again (bootstrap).
 
+
 # %%
-full, scores = np.array(full), {name: np.array(curve) for name, curve in curves.items()}
-
-
-def labels_needed(repeats):
-    goal = full[repeats].mean() - 0.01
+def labels_needed(full, scores):
+    goal = full.mean() - 0.01
     needed = {}
     for name, values in scores.items():
-        reached = np.flatnonzero(values[repeats].mean(axis=0) >= goal)
-        needed[name] = labels[reached[0]] if reached.size else LAST  # at least: more were not tried
+        reached = np.flatnonzero(values.mean(axis=0) >= goal)
+        needed[name] = int(labels[reached[0]]) if reached.size else LAST  # at least: more were not tried
     return needed
 
 
-needed = labels_needed(np.arange(REPEATS))
-rng = np.random.default_rng(0)
-again = [labels_needed(rng.integers(REPEATS, size=REPEATS)) for _ in range(1000)]
-ratios = [one["EPIG"] / one["random"] for one in again]
-low, high = np.quantile(ratios, [0.025, 0.975])
-print(f"log score with all {len(y)} labels: {full.mean():.4f} nats a row, on average over {REPEATS} splits")
+def labels_saved(full, scores, again=1000):
+    """Labels needed by each, the share of those at random that EPIG needs, and the interval of that share."""
+    needed, rng = labels_needed(full, scores), np.random.default_rng(0)
+    ratios = []
+    for _ in range(again):
+        drawn = rng.integers(len(full), size=len(full))
+        one = labels_needed(full[drawn], {name: values[drawn] for name, values in scores.items()})
+        ratios.append(one["EPIG"] / one["random"])
+    return needed, needed["EPIG"] / needed["random"], np.quantile(ratios, [0.025, 0.975])
+
+
+full, scores = np.array(full), {name: np.array(curve) for name, curve in curves.items()}
+needed, ratio, (low, high) = labels_saved(full, scores)
+print(f"log score with all {len(y)} labels: {full.mean():.4f} nats a row, on average over {len(SEEDS)} splits")
 print(f"labels needed: {needed['EPIG']} by EPIG, {needed['random']} at random")
-print(f"ratio {needed['EPIG'] / needed['random']:.2f} (95 % interval {low:.2f} to {high:.2f})")
+print(f"ratio {ratio:.2f} (95 % interval {low:.2f} to {high:.2f})")
 
 # %%
 figure, ax = plt.subplots(figsize=(6, 4), layout="constrained")
 for (name, values), style in zip(scores.items(), ("--", "-"), strict=True):
-    mean, error = values.mean(axis=0), values.std(axis=0) / np.sqrt(REPEATS)
+    mean, error = values.mean(axis=0), values.std(axis=0) / np.sqrt(len(SEEDS))
     ax.plot(labels, mean, style, label=name)
     ax.fill_between(labels, mean - error, mean + error, alpha=0.2)
 ax.axhline(full.mean(), color="black", lw=1, label="all labels")
