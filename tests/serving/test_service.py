@@ -17,7 +17,8 @@ from fastapi.testclient import TestClient
 from posterion.errors import OptionError
 from posterion.serving import Limits, ServedModel, create_app, inputs_of, serve
 from posterion.serving.limits import SIZES
-from posterion.serving.rows import frame_from_json, frames_from_csv
+from posterion.serving.model import Input
+from posterion.serving.rows import RefusedError, frame_from_json, frames_from_csv
 from tests.serving.fakes import FakeClassifier, FakeRegressor, probability, training
 
 ROW = {"age": 60, "size": 2.5, "smoker": True, "ward": "south"}
@@ -46,6 +47,18 @@ def table(rows, **changes):
         frame[column] = frame[column].astype(object)
         frame.loc[number - 1, column] = value
     return frame.to_csv(index=False).encode()
+
+
+@pytest.mark.parametrize("cell", [True, "x", None, float("nan"), float("inf"), 10**400, [1]])
+def test_tables_of_numbers_take_a_short_way_that_lets_nothing_else_through(cell):
+    numbers = FakeClassifier()
+    numbers.inputs = (Input("a"), Input("b"))
+    frame = frame_from_json(numbers, [{"b": 2, "a": 1.5}], most=9)
+    assert list(frame.columns) == ["a", "b"] and frame.to_numpy().tolist() == [[1.5, 2.0]]
+    for row, column in (({"a": 1, "b": cell}, "b"), ({"a": 1, "b": 2, "c": 3}, "c"), ({"a": 1}, "b")):
+        with pytest.raises(RefusedError) as refused:
+            frame_from_json(numbers, [{"a": 1, "b": 2}, row], most=9)
+        assert [(fault.row, fault.column) for fault in refused.value.faults] == [(2, column)]
 
 
 # ---- what it says of itself

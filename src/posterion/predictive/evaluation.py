@@ -214,10 +214,13 @@ class Evaluation:
     def _summaries_of_few(self, progress: Progress | None) -> dict[str, statistics.Summary]:
         """Summaries of a few rows from the moments of every draw, which are kept."""
         pieces, done = [], 0
+        rows = 1 if self.num_rows == 1 else SMALL_BLOCK  # a row alone is what services are asked for
+        # Few sizes of chunks, so that few programs are compiled, but none much larger than the draws.
+        most = next(size for size in (256, 512, DRAWS_KEPT_AT_ONCE) if size >= min(len(self.draws), DRAWS_KEPT_AT_ONCE))
         with self._precision():
-            program = self._program("every draw", self._make_keep)
+            program = self._program(("every draw", rows), lambda: self._make_keep(rows))
             data = self._few_rows()
-            for _, count, chunk in self._chunks(paced=True, most=DRAWS_KEPT_AT_ONCE):
+            for _, count, chunk in self._chunks(paced=True, most=most):
                 values = jax.device_get(program(chunk, np.int32(count), data))
                 pieces.append(jax.tree.map(lambda part, count=count: part[:count, ..., : self.num_rows], values))
                 done += count
@@ -229,11 +232,14 @@ class Evaluation:
         running = {name: statistics.of_all(*whole[name]) for name in chosen}
         return {name: statistics.summarise(chosen[name], running[name], len(self.draws)) for name in chosen}
 
-    def _make_keep(self) -> Callable:
+    def _make_keep(self, rows: int) -> Callable:
         function = self._per_draw()
 
         def keep(chunk: Array, count: Array, data: Data) -> dict:
-            one = lambda i: function(chunk[i], data, jax.random.key(0))  # nothing is simulated
+            def one(i: Array) -> dict:
+                moments = function(chunk[i], data, jax.random.key(0))  # nothing is simulated
+                return jax.tree.map(lambda leaf: leaf[..., :rows], moments)
+
             put = lambda i, kept: jax.tree.map(
                 lambda rows, new: jax.lax.dynamic_update_index_in_dim(rows, new, i, 0), kept, one(i)
             )

@@ -95,7 +95,8 @@ class PosteriorModel:
         return names
 
     def _prediction(self, frame: Any) -> Any:
-        rows = np.asarray(frame, np.float64) if self._prepare is None else np.asarray(self._prepare(frame))
+        # `to_numpy`, since NumPy's own conversion of a DataFrame takes a tenth of what a row takes.
+        rows = frame.to_numpy(np.float64) if self._prepare is None else np.asarray(self._prepare(frame))
         return self.posterior.predict({self._input: rows}, draws=self._draws)
 
     def predict(self, frame: Any) -> Answer:
