@@ -6,14 +6,17 @@ constraints.txt.
 
     python scripts/check_packages.py
     python scripts/check_packages.py tables serve pymc
+    python scripts/check_packages.py every
 """
 
 import argparse
+import shutil
 import subprocess
 import sys
 import tarfile
 import tempfile
 import time
+import tomllib
 import venv
 import zipfile
 from pathlib import Path
@@ -62,6 +65,42 @@ with pm.Model():
     approx = po.fit(method="laplace", progress=False)
 assert abs(approx.sample(500)["posterior"]["m"].values.mean() - 2) < 0.1
 """
+PLOTS = """
+import posterion as po
+from posterion import plots
+
+model = po.log_density(lambda p: -0.5 * p["x"] ** 2, initial={"x": 0.0})
+plots.plot_parameters(po.fit(model, "laplace", progress=False).sample(200)["posterior"])
+"""
+SERVE = """
+import httptools, jax, jax.numpy as jnp
+import numpy as np
+import pandas as pd
+import posterion as po
+from posterion import serving
+
+x = np.linspace(-2, 2, 40)[:, None]
+model = po.log_density(
+    initial={"slope": 0.0},
+    data={"x": x, "y": (x[:, 0] > 0) * 1.0},
+    log_prior=lambda p: -0.5 * p["slope"] ** 2,
+    log_likelihood=lambda p, rows: -jax.nn.softplus((1 - 2 * rows["y"]) * p["slope"] * rows["x"][:, 0]),
+    predict_mean=lambda p, rows: jax.nn.sigmoid(p["slope"] * rows["x"][:, 0]),
+    kind="binary",
+    name="ill",
+)
+training = pd.DataFrame({"age": x[:, 0], "ill": x[:, 0] > 0})
+served = serving.PosteriorModel(po.fit(model, "laplace", progress=False), training, input="x", target="ill")
+found = serving.create_app(served).state.service.predictions([{"age": 2.0}])["predictions"][0]
+assert found["label"] == "1", found
+"""
+FLOWS = """
+import posterion as po
+
+model = po.log_density(lambda p: -0.5 * p["x"] ** 2 - 0.5 * p["y"] ** 2, initial={"x": 0.0, "y": 0.0})
+approx = po.fit(model, po.ADVI(family=po.NormalizingFlow()), n=20, progress=False)
+assert approx.sample(100)["posterior"]["x"].shape == (1, 100)
+"""
 USES = {
     "cli": "from posterion.cli import main\nmain(['info'])",
     "equinox": "import equinox, jax, posterion as po\n"
@@ -69,9 +108,10 @@ USES = {
     "likelihood='bernoulli')",
     "flax": "from flax import nnx\nimport posterion as po\n"
     "po.network(nnx.Linear(2, 1, rngs=nnx.Rngs(0)), data={'x': [[1.0, 2.0]], 'y': [1]}, likelihood='bernoulli')",
-    "plots": "import posterion.plots",
+    "flows": FLOWS,
+    "plots": PLOTS,
     "pymc": PYMC,
-    "serve": "import httptools, posterion.serving",
+    "serve": SERVE,
     "sklearn": "from posterion.estimators import BayesianLinearRegression as B\n"
     "assert abs(B().fit([[0], [1], [2], [3]], [0, 1, 2, 3.1]).predict([[1.5]])[0] - 1.5) < 0.3",
     "stan": "import posterion as po\nimport httpstan",
@@ -79,13 +119,20 @@ USES = {
     "tables": TABLES,
 }
 """For each extra a short program that needs it."""
+GATHERED = {"all", "test", "docs", "bench", "dev"}
+"""Extras that only gather others, or serve those who work on the package."""
 
 
 def main() -> None:
     """Build, install, use."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("extras", nargs="*", help=f"extras to install besides, each alone: {', '.join(sorted(USES))}")
+    names = ", ".join(sorted(USES))
+    parser.add_argument("extras", nargs="*", help=f"extras to install besides, each alone: {names}; or every")
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    if set(declared) != set(USES) | GATHERED:
+        raise SystemExit(f"without a program here, or no longer declared: {set(declared) ^ (set(USES) | GATHERED)}")
     extras = parser.parse_args().extras
+    extras = sorted(USES) if extras == ["every"] else extras
     unknown = sorted(set(extras) - set(USES))
     if unknown:
         parser.error(f"there are no extras {unknown}")
@@ -131,7 +178,8 @@ def install_and_use(wheel: Path, extra: str, uses: dict[str, str], place: Path) 
     empty.mkdir()
     for what, program in uses.items():
         run([python, "-I", "-c", program], empty)
-        print(f"posterion{extra}: {what}, {time.perf_counter() - began:.0f} s")
+        print(f"posterion{extra}: {what}, {time.perf_counter() - began:.0f} s", flush=True)
+    shutil.rmtree(place)  # one environment takes up to a gigabyte
 
 
 def run(command: list, folder: Path) -> str:
