@@ -1,16 +1,18 @@
 """The command line: exit codes, messages, and what it prints."""
 
 import os
+import re
 import subprocess
 import sys
 import time
 import typing
 
 import pytest
+import typer
 
 import posterion as po
 from posterion.cli import main
-from posterion.cli.application import demo
+from posterion.cli.application import app, demo
 from posterion.demo.data import DATA_SETS
 from posterion.errors import PosteriorFileError
 from tests.hand_written import network
@@ -199,3 +201,14 @@ def test_a_shell_completes_commands_and_options():
     assert {"--target", "--task"} <= set(options)
     tasks = posterion(**asked, COMP_WORDS="posterion fit --task re", COMP_CWORD="3").stdout.split()
     assert tasks == ["regression"]
+
+
+def test_every_command_shows_an_example_that_it_understands(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "model").mkdir()
+    for name, command in typer.main.get_command(app).commands.items():
+        shown = re.search(r"Example: posterion (.+)", command.help)
+        assert shown, f"{name} --help has no example"
+        first, *words = shown[1].split()
+        assert first == name
+        command.make_context(name, words)

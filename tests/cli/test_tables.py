@@ -102,6 +102,14 @@ def test_evaluate_as_json(capsys, model, folder):
     assert np.isfinite(found["scores"]["log_score"])
 
 
+def test_what_was_asked_for_goes_to_standard_output(capsys, model, folder):
+    """So that scores and descriptions can be piped and kept; --quiet does not silence them."""
+    code, printed, told = leave(capsys, "evaluate", model, folder / "later.csv", "--quiet")
+    assert code == 0 and not told
+    assert "this model" in printed and "drift" in printed.lower()
+    assert "mean radius" in leave(capsys, "info", model)[1]
+
+
 def test_suggest_numbers_the_rows_of_the_table(capsys, model, folder):
     code, printed, _ = leave(capsys, "suggest", model, folder / "new.csv", "--count", "3")
     assert code == 0
@@ -110,8 +118,7 @@ def test_suggest_numbers_the_rows_of_the_table(capsys, model, folder):
     assert all(1 <= int(line.split(",")[0]) <= 169 for line in lines[1:])
 
 
-def test_info_and_report_of_a_model(capsys, model, folder, tmp_path):
-    assert "mean radius" in leave(capsys, "info", model)[2]
+def test_report_of_a_model(capsys, model, folder, tmp_path):
     page = tmp_path / "later.html"
     assert leave(capsys, "report", model, "--table", folder / "later.csv", "-o", page)[0] == 0
     assert "169 rows that nothing was fitted to" in page.read_text()

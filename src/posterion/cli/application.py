@@ -46,7 +46,10 @@ def demo(
     quick: Annotated[bool, typer.Option("--quick", help="Fewer steps, draws and points.")] = False,
     progress: Annotated[bool, typer.Option(help="Show bars while fitting (standard error).")] = True,
 ) -> None:
-    """Fit a Bayesian neural network written in PyMC, and write pictures and a report about it."""
+    """Fit a Bayesian neural network written in PyMC, and write pictures and a report about it.
+
+    Example: posterion demo --data moons --output posterion-demo
+    """
     from posterion.demo import run_demo
 
     run_demo(data, output, random_seed=seed, quick=quick, progress=progress)
@@ -62,7 +65,10 @@ def info(
         Path | None, typer.Argument(help="A saved posterior or a model's folder to describe.", exists=True)
     ] = None,
 ) -> None:
-    """Describe a saved posterior or a model of a table; without one, this installation."""
+    """Describe a saved posterior or a model of a table; without one, this installation.
+
+    Example: posterion info model
+    """
     from posterion.cli.information import installation
 
     if posterior is None:
@@ -72,7 +78,7 @@ def info(
         from posterion.cli.listing import Listing
         from posterion.tabular.folder import load_model
 
-        Listing().trained(load_model(posterior))
+        Listing(asked=True).trained(load_model(posterior))
     else:
         typer.echo(repr(po.load(posterior)))
 
@@ -83,7 +89,10 @@ def report(
     output: Annotated[Path | None, typer.Option("--out", "--output", "-o", help="The page.")] = None,
     table: Annotated[str | None, typer.Option(help="For a model: rows with outcomes to judge it by.")] = None,
 ) -> None:
-    """Write a page about a saved posterior, or about a model of a table and how it does on other rows."""
+    """Write a page about a saved posterior, or about a model of a table and how it does on other rows.
+
+    Example: posterion report model --table later.csv --out later.html
+    """
     if posterior.is_dir():
         typer.echo(str(tables.report_on(posterior, output, table)))
         return

@@ -1,4 +1,4 @@
-"""What commands tell a person, on standard error: what is being done, and what was found."""
+"""What commands tell a person: what is being done on standard error, and what was asked for on standard output."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -30,10 +30,12 @@ class Listing:
     ----------
     quiet
         Whether to keep silent.
+    asked
+        Whether the listing is what was asked for: then it goes to standard output, where it can be piped and kept.
     """
 
-    def __init__(self, *, quiet: bool = False) -> None:
-        self._console = Console(stderr=True, quiet=quiet, highlight=False)
+    def __init__(self, *, quiet: bool = False, asked: bool = False) -> None:
+        self._console = Console(stderr=not asked, quiet=quiet, highlight=False)
 
     def say(self, text: str, *, style: str = "") -> None:
         """A line as it is: names of columns and files may hold brackets, which Rich would take for markup."""

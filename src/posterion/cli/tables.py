@@ -129,8 +129,9 @@ def evaluate(model: Model, table: Table, as_json: AsJson = False, quiet: Quiet =
     if as_json:
         print(json.dumps({"rows": len(frame), "scores": scores, "drift": str(apart)}, indent=1, default=float))
         return
-    listing.scores({"this model": scores}, f"{len(frame):,} rows of {table}")
-    listing.say(str(apart))
+    found = Listing(asked=True)
+    found.scores({"this model": scores}, f"{len(frame):,} rows of {table}")
+    found.say(str(apart))
 
 
 def suggest(
