@@ -9,6 +9,7 @@ import pytest
 import posterion as po
 from posterion._typing import Batch
 from posterion.errors import OptionError
+from posterion.objectives.bounds import log_joint
 from posterion.target import Layout, Variable
 
 SCALES = np.array([1.0, 3.0, 0.02])
@@ -44,13 +45,14 @@ def test_a_step_is_the_papers():
         )
         noise, rate = jnp.array([0.5, -0.3, 0.2]), jnp.asarray(0.05)
         new, info = jax.jit(algorithm.step)(noise, state, Batch({}), rate)
-    m, h, noise = (np.asarray(x) for x in (state.location, state.precision, noise))
+    (m,), (s,), noise = state.location, state.scale, np.asarray(noise)
+    m, h = np.asarray(m), 1 / np.asarray(s) ** 2
     z = m + noise / np.sqrt(h)
     gradient = PRECISION @ (z - MEAN)
     estimate = gradient * noise * np.sqrt(h)
     found = 0.99 * h + 0.01 * estimate + 0.5 * 0.01**2 * (h - estimate) ** 2 / h
-    np.testing.assert_allclose(new.precision, found, rtol=1e-10)
-    np.testing.assert_allclose(new.location, m - 0.05 * gradient / found, rtol=1e-10)  # the first mean is unbiased
+    np.testing.assert_allclose(1 / np.asarray(new.scale[0]) ** 2, found, rtol=1e-10)
+    np.testing.assert_allclose(new.location[0], m - 0.05 * gradient / found, rtol=1e-10)  # the first mean is unbiased
     log_q = -0.5 * np.sum(noise**2) + 0.5 * np.log(h).sum() - 1.5 * np.log(2 * np.pi)
     np.testing.assert_allclose(np.asarray(info.loss), log_q + 0.5 * (z - MEAN) @ PRECISION @ (z - MEAN), rtol=1e-10)
 
@@ -64,6 +66,29 @@ def test_the_pool_of_normals_gives_many_variables_their_spread():
     np.testing.assert_allclose(location.mean(), 1.0, atol=0.01)
     np.testing.assert_allclose(np.exp(log_scale).mean(), 0.1, rtol=0.05)
     assert np.exp(log_scale).std() < 0.01
+
+
+def test_a_step_of_many_variables_is_the_same_by_pieces_and_its_loss_is_exact():
+    """Of 10,001 variables in three arrays, with normals from the pool: against the formulas over the whole vector."""
+    variables = tuple(Variable(name, (n,), (n,)) for name, n in (("a", 9_000), ("b", 1), ("c", 1_000)))
+    layout, size = Layout(variables), 10_001
+    target = po.log_density(lambda z: -0.5 * jnp.sum(jnp.cos(z) ** 2), initial=np.zeros(size))
+    method = po.IVON(memory=0.99)
+    algorithm = method.algorithm(log_joint(target), layout)
+    location, scale = np.linspace(-1, 1, size, dtype=np.float32), np.linspace(0.01, 0.3, size, dtype=np.float32)
+    zero, one = jnp.zeros(size), jnp.ones(size)
+    state = method.start(layout, jax.random.key(1), jnp.asarray(location), jnp.asarray(scale), zero, one)
+    offset, rate = 12_345, jnp.asarray(0.05)
+    new, info = jax.jit(algorithm.step)((jnp.int32(offset), jnp.float32(-1.0)), state, Batch({}), rate)
+    noise = -np.asarray(state.pool, np.float64)[offset : offset + size]
+    z = location + scale * noise
+    gradient = -np.cos(z) * np.sin(z)
+    change = 0.01 * (gradient * noise * scale - 1)
+    found = scale / np.sqrt(1 + change + 0.5 * change**2)
+    np.testing.assert_allclose(np.concatenate(new.scale), found, rtol=1e-5)
+    np.testing.assert_allclose(np.concatenate(new.location), location - 0.05 * gradient * found**2, atol=1e-6)
+    log_q = -0.5 * np.sum(noise**2) - np.log(scale).sum() - 0.5 * size * np.log(2 * np.pi)
+    np.testing.assert_allclose(info.loss, log_q + 0.5 * np.sum(np.cos(z) ** 2), rtol=1e-5)
 
 
 def test_weights_of_many_inputs_start_near_where_their_module_put_them():

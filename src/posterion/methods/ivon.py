@@ -13,6 +13,9 @@ with :math:`\bar g` the running mean of g. The last term keeps H positive whatev
 :math:`\hat h` is the Hessian's diagonal (Stein's identity), so no second derivatives are computed, and the spread of
 the posterior takes the place of Adam's second moment: there is nothing more to hold or to move than Adam has.
 
+The state holds :math:`\sigma = 1 / \sqrt H`, so that a step of a million variables takes one root and one division
+of each: it is memory that a step waits for, and every pass over the variables counts.
+
 Above a few thousand variables the draws come from a pool of normals made once, at a random place and with a random
 sign in every step. Drawing a million fresh ones would cost as much as the network's gradient.
 
@@ -22,6 +25,7 @@ Shen et al. (2024), Variational learning is effective for large deep networks. I
 """
 
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -49,14 +53,22 @@ _LONGEST_STEP = 10.0
 """Standard deviations that a step of full rate may move a mean: a guard while H is not yet found."""
 
 
-class IVONState(NamedTuple):
-    """Means, precisions, the gradient's running mean with its number of steps, and the pool of normals."""
+Pieces = tuple[Float[Array, " piece"], ...]
+"""A vector over ``z`` in pieces, which `log_joint` takes in place of the whole."""
 
-    location: Float[Array, " dim"]
-    precision: Float[Array, " dim"]
-    gradient: Float[Array, " dim"]
+
+class IVONState(NamedTuple):
+    """Means, standard deviations, the gradient's running mean with its number of steps, and the pool of normals.
+
+    With the pool comes the sum of squares of the normals from each place on that a step may begin at.
+    """
+
+    location: Pieces
+    scale: Pieces
+    gradient: Pieces
     count: Float[Array, ""]
     pool: Float[Array, " pool"]
+    squares: Float[Array, " places"]
 
 
 @dataclass(frozen=True)
@@ -110,10 +122,17 @@ class IVON(AbstractLoopMethod):
     ) -> IVONState:
         # Natural gradients do not mind the coordinates, so z itself does.
         location = shift + whitening * location
-        precision = 1 / (whitening * scale) ** 2
         size = 0 if layout.size <= _FRESH else layout.size + _WINDOW
         pool = jax.random.normal(key, (size,), location.dtype)
-        return IVONState(location, precision, jnp.zeros_like(location), jnp.zeros((), location.dtype), pool)
+        cut = partial(_cut, layout)
+        return IVONState(
+            cut(location),
+            cut(whitening * scale),
+            cut(jnp.zeros_like(location)),
+            jnp.zeros((), location.dtype),
+            pool,
+            _sums_of_squares(pool, layout.size),
+        )
 
     def algorithm(
         self, log_joint: LogJoint, layout: Layout, optimiser: optax.GradientTransformation | None = None
@@ -130,41 +149,48 @@ class IVON(AbstractLoopMethod):
             offset = jax.random.randint(where, (num_steps,), 0, _WINDOW)
             return offset, jax.random.rademacher(sign, (num_steps,), jnp.result_type(float))
 
-        def normals(state: IVONState, noise: PyTree) -> Float[Array, " dim"]:
+        def normals(state: IVONState, noise: PyTree) -> tuple[Pieces, Float[Array, ""]]:
+            """A draw's normals and the sum of their squares."""
             if fresh:
-                return noise
+                return (noise,), jnp.sum(noise**2)
             offset, sign = noise
-            return sign.astype(state.pool.dtype) * jax.lax.dynamic_slice(state.pool, (offset,), (size,))
+            drawn = [
+                sign.astype(piece.dtype) * jax.lax.dynamic_slice(state.pool, (offset + start,), piece.shape)
+                for start, piece in zip(_starts(layout), state.location, strict=True)
+            ]
+            return tuple(drawn), state.squares[offset]
 
         def step(noise: PyTree, state: IVONState, batch: Batch, rate: Float[Array, ""]) -> tuple[IVONState, Info]:
-            epsilon, root = normals(state, noise), jnp.sqrt(state.precision)
-            z = state.location + epsilon / root
-            value, gradient = jax.value_and_grad(lambda z: -log_joint(z, batch))(z)
-            log_q = 0.5 * jnp.sum(jnp.log(state.precision) - epsilon**2) - 0.5 * size * jnp.log(2 * jnp.pi)
-            forget = jnp.maximum(least, rate / _STEPS_REMEMBERED).astype(z.dtype)
-            # The Hessian's estimate over H, held where one step changes H by no more than two and a half times.
-            ratio = jnp.clip(gradient * epsilon / root, 1 - 1 / forget, 1 + 1 / forget)
-            change = forget * (ratio - 1)
-            precision = state.precision * (1 + change + 0.5 * change**2)
-            mean = self.momentum * state.gradient + (1 - self.momentum) * gradient
-            count = state.count + 1
-            unbiased = mean / (1 - self.momentum**count)
-            new_root = jnp.sqrt(precision)
-            moved = jnp.clip(unbiased / new_root, -_LONGEST_STEP, _LONGEST_STEP) / new_root
-            location = state.location - rate.astype(moved.dtype) * moved
-            finite = jnp.isfinite(value) & jnp.isfinite(jnp.sum(gradient))
+            epsilon, square = normals(state, noise)
+            z = jax.tree.map(lambda m, s, e: m + s * e, state.location, state.scale, epsilon)
+            value, gradient = jax.value_and_grad(lambda z: -log_joint(z[0] if fresh else z, batch))(z)
+            log_volume = sum(_sum_of_logs(scale) for scale in state.scale)
+            log_q = -log_volume - 0.5 * square - 0.5 * size * jnp.log(2 * jnp.pi)
+            finite = jnp.isfinite(value) & jnp.isfinite(sum(jnp.sum(piece) for piece in gradient))
             keep = lambda new, old: jnp.where(finite, new, old)
-            new = IVONState(
-                keep(location, state.location),
-                keep(precision, state.precision),
-                keep(mean, state.gradient),
-                keep(count, state.count),
-                state.pool,
-            )
+            count = state.count + 1
+            forget = jnp.maximum(least, rate / _STEPS_REMEMBERED).astype(count.dtype)
+            unbiased = 1 / (1 - self.momentum**count)
+            length = keep(rate.astype(count.dtype), 0.0)
+
+            def of_piece(m: Array, s: Array, mean: Array, g: Array, e: Array) -> tuple[Array, Array, Array]:
+                # The Hessian's estimate over H, held where one step changes H by no more than two and a half times.
+                ratio = jnp.clip(g * e * s, 1 - 1 / forget, 1 + 1 / forget)
+                change = forget * (ratio - 1)
+                scale = keep(s * jax.lax.rsqrt(1 + change + 0.5 * change**2), s)
+                mean = keep(self.momentum * mean + (1 - self.momentum) * g, mean)
+                # Behind the barrier the old ones are needed no more, and the new take their place without a copy.
+                scale, mean = jax.lax.optimization_barrier((scale, mean))
+                moved = jnp.clip(unbiased * mean * scale, -_LONGEST_STEP, _LONGEST_STEP) * scale
+                return m - length * moved, scale, mean
+
+            each = map(of_piece, state.location, state.scale, state.gradient, gradient, epsilon)
+            location, scale, mean = zip(*each, strict=True)
+            new = state._replace(location=location, scale=scale, gradient=mean, count=keep(count, state.count))
             return new, Info(value + log_q, finite)
 
         def params(state: IVONState) -> Float[Array, "2 dim"]:
-            return jnp.stack([state.location, -0.5 * jnp.log(state.precision)])
+            return jnp.stack([jnp.concatenate(state.location), jnp.log(jnp.concatenate(state.scale))])
 
         def evaluate(
             state: IVONState, noise: PyTree, batch: Batch, count: Int[Array, ""]
@@ -177,13 +203,40 @@ class IVON(AbstractLoopMethod):
             noise=noise,
             step=step,
             restart=lambda state: state._replace(
-                gradient=jnp.zeros_like(state.gradient), count=jnp.zeros_like(state.count)
+                gradient=jax.tree.map(jnp.zeros_like, state.gradient), count=jnp.zeros_like(state.count)
             ),
             evaluate=evaluate,
             host_noise=lambda seed, draws, quasi: host_noise(family, layout, seed, draws, quasi=quasi),
             noise_values_per_step=size if fresh else 2,
             iterate=params,
             with_iterate=lambda state, params: state._replace(
-                location=params[0], precision=jnp.exp(-2 * params[1]).astype(state.precision.dtype)
+                location=_cut(layout, params[0]), scale=_cut(layout, jnp.exp(params[1]).astype(state.pool.dtype))
             ),
         )
+
+
+def _starts(layout: Layout) -> tuple[int, ...]:
+    """Where the pieces of ``z`` begin: one for each variable, where there are many entries.
+
+    Then every array of weights is a piece of its own and no gradient is copied into one vector.
+    """
+    return (0,) if layout.size <= _FRESH else tuple(layout.slices[v.name].start for v in layout.variables)
+
+
+def _cut(layout: Layout, z: Float[Array, " dim"]) -> Pieces:
+    starts = _starts(layout)
+    return tuple(z[start:stop] for start, stop in zip(starts, (*starts[1:], layout.size), strict=True))
+
+
+def _sum_of_logs(scale: Float[Array, " piece"]) -> Float[Array, ""]:
+    """One logarithm for four numbers, whose product is a number in single precision too from 1e-9 to 1e9 each."""
+    quarter = scale.size // 4
+    four = scale[: 4 * quarter].reshape(4, quarter)
+    return jnp.sum(jnp.log(four[0] * four[1] * four[2] * four[3])) + jnp.sum(jnp.log(scale[4 * quarter :]))
+
+
+def _sums_of_squares(pool: Float[Array, " pool"], size: int) -> Float[Array, " places"]:
+    """Of ``size`` normals from each place of the pool on; the first sum, and what each place further adds to it."""
+    squares = pool**2
+    there = jnp.cumsum(squares[size:] - squares[: len(pool) - size])
+    return jnp.sum(squares[:size]) + jnp.concatenate([jnp.zeros(1, pool.dtype), there])

@@ -1,5 +1,6 @@
 """The free variables of a network: its weights and their scales, and what its likelihoods learn, in one vector."""
 
+import math
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
@@ -8,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
-from numpyro.distributions import Distribution, biject_to, constraints
+from numpyro.distributions import Distribution, ExpandedDistribution, Normal, biject_to, constraints
 
 from posterion._typing import Array
 from posterion.compilation.cache import Program
@@ -16,6 +17,8 @@ from posterion.errors import OptionError, UnsupportedModelError
 from posterion.frontends.network.priors import AbstractWeightPrior, Free, LearnedScalePrior, prior_of
 from posterion.frontends.network.weights import Weight, Weights
 from posterion.target import Layout, Variable
+
+_MANY = 1 << 13
 
 
 class FreeVariables:
@@ -103,9 +106,9 @@ class FreeVariables:
                 start[self.layout.slices[last[0].name]] = np.ravel(drawn[leaf.path]) * unit
         return start
 
-    def values(self, z: Float[Array, " dim"]) -> dict[str, Array]:
-        """All free variables on their own scale, and weights that follow from them."""
-        values = self._own_scale(z)
+    def values(self, free: Mapping[str, Array]) -> dict[str, Array]:
+        """All free variables on their own scale, and weights that follow from them; ``free`` as `unravel` gives it."""
+        values = self._own_scale(free)
         made = {path: recipe.make(values) for path, recipe in self._recipes.items() if recipe.make is not None}
         return values | made
 
@@ -116,20 +119,37 @@ class FreeVariables:
             for path in self._recipes
         }
 
-    def _own_scale(self, z: Float[Array, " dim"]) -> dict[str, Array]:
-        free = self.layout.unravel(z)
+    def unravel(self, z: Float[Array, " dim"]) -> dict[str, Array]:
+        """The unconstrained variables. Many are split, not sliced: the gradients of slices would be added up whole."""
+        if z.size < _MANY:
+            return self.layout.unravel(z)
+        variables = self.layout.variables
+        pieces = jax.lax.split(z, [v.size for v in variables])
+        return {v.name: piece.reshape(v.shape) for v, piece in zip(variables, pieces, strict=True)}
+
+    def _own_scale(self, free: Mapping[str, Array]) -> dict[str, Array]:
         return {name: self._transforms[name](v) if name in self._transforms else v for name, v in free.items()}
 
-    def log_prior(self, z: Float[Array, " dim"]) -> Float[Array, ""]:
-        """Log density of all variables, with log |d theta / d z|."""
-        free, values = self.layout.unravel(z), self._own_scale(z)
-        total = jnp.zeros((), z.dtype)
+    def log_prior(self, free: Mapping[str, Array], dtype: Any) -> Float[Array, ""]:
+        """Log density of all variables, with log |d theta / d z|; ``free`` as `unravel` gives it."""
+        values = self._own_scale(free)
+        total = jnp.zeros((), dtype)
         for name, variable in self._free.items():
-            total = total + jnp.sum(variable.distribution(values).log_prob(values[name])).astype(z.dtype)
+            total = total + _log_density(variable.distribution(values), values[name]).astype(dtype)
             if name in self._transforms:
                 volume = self._transforms[name].log_abs_det_jacobian(free[name], values[name])
-                total = total + jnp.sum(volume).astype(z.dtype)
+                total = total + jnp.sum(volume).astype(dtype)
         return total
+
+
+def _log_density(distribution: Distribution, value: Array) -> Float[Array, ""]:
+    """Of all entries. Of normals that are all the same in one pass: NumPyro makes an array of each parameter first."""
+    if isinstance(distribution, ExpandedDistribution) and type(base := distribution.base_dist) is Normal:
+        mean, sd = jnp.asarray(base.loc), jnp.asarray(base.scale)
+        if not mean.ndim and not sd.ndim:
+            log_volume = value.size * (jnp.log(sd) + 0.5 * math.log(2 * math.pi))
+            return -0.5 * jnp.sum((value - mean) ** 2) / sd**2 - log_volume
+    return jnp.sum(distribution.log_prob(value))
 
 
 def _transform(name: str, distribution: Distribution) -> Any:

@@ -20,7 +20,7 @@ from posterion.frontends.network.parameters import FreeVariables
 from posterion.frontends.network.weights import Weights
 from posterion.frontends.numpyro.moments import kind_of, moments_of
 from posterion.frontends.rows import RowGroup, check_rows, choose_group, complete_rows, plan_of
-from posterion.target import Moments, Observed, RowPlan, Slot
+from posterion.target import JointTerms, Moments, Observed, RowPlan, Slot
 from posterion.target.checks import check_array
 from posterion.target.network import AbstractNetworkTarget
 
@@ -121,21 +121,26 @@ class NetworkTarget(AbstractNetworkTarget):
 
     # ---- the network
     def output(self, z: Float[Array, " dim"], data: Data) -> dict[str, Array]:
-        arrays = self._free.weights(self._free.values(z), z.dtype)
+        return self._output(self._free.values(self._free.unravel(z)), z.dtype, data)
+
+    def _output(self, values: Mapping[str, Array], dtype: Any, data: Data) -> dict[str, Array]:
+        arrays = self._free.weights(values, dtype)
         found = self._apply(arrays, tuple(data[name] for name in self._inputs))
         names = list(self._likelihoods)
         if isinstance(found, Mapping):
             lacking = [name for name in names if name not in found]
             if lacking:
                 raise OptionError(f"the network's output lacks {lacking}; it has {sorted(found)}")
-            return {name: jnp.asarray(found[name]).astype(z.dtype) for name in names}
+            return {name: jnp.asarray(found[name]).astype(dtype) for name in names}
         heads = found if isinstance(found, tuple | list) else (found,)
         if len(heads) != len(names):
             raise OptionError(f"the network has {len(heads)} outputs and there are likelihoods for {names}")
-        return {name: jnp.asarray(head).astype(z.dtype) for name, head in zip(names, heads, strict=True)}
+        return {name: jnp.asarray(head).astype(dtype) for name, head in zip(names, heads, strict=True)}
 
     def _distributions(self, z: Array, output: Mapping[str, Array], data: Data) -> dict[str, Distribution]:
-        values = self._free.values(z)
+        return self._given(self._free.values(self._free.unravel(z)), output, data)
+
+    def _given(self, values: Mapping[str, Array], output: Mapping[str, Array], data: Data) -> dict[str, Distribution]:
         return {
             name: likelihood.given(
                 output[name], data[name].shape, {key: values[f"{name}_{key}"] for key in self._learned[name]}
@@ -144,15 +149,26 @@ class NetworkTarget(AbstractNetworkTarget):
         }
 
     def log_prior(self, z: Float[Array, " dim"]) -> Float[Array, ""]:
-        return self._free.log_prior(z)
+        return self._free.log_prior(self._free.unravel(z), z.dtype)
 
     def log_likelihood(self, z: Float[Array, " dim"], output: Mapping[str, Array], data: Data) -> dict[str, Array]:
+        return self._densities(self._distributions(z, output, data), z.dtype, data)
+
+    def _densities(self, distributions: Mapping[str, Distribution], dtype: Any, data: Data) -> dict[str, Array]:
         rows = {}
-        for name, distribution in self._distributions(z, output, data).items():
-            density = jnp.asarray(distribution.log_prob(data[name])).astype(z.dtype)
+        for name, distribution in distributions.items():
+            density = jnp.asarray(distribution.log_prob(data[name])).astype(dtype)
             density = density.reshape(density.shape[0], -1).sum(axis=1) if density.ndim > 1 else density
-            rows[name] = density if self._row_weight is None else density * data[self._row_weight].astype(z.dtype)
+            rows[name] = density if self._row_weight is None else density * data[self._row_weight].astype(dtype)
         return rows
+
+    def joint_terms(self, z: Float[Array, " dim"], data: Data) -> JointTerms:
+        # z is cut into its variables once: its gradient is then laid out once.
+        free, dtype = self._free.unravel(z), z.dtype
+        values = self._free.values(free)
+        output = self._output(values, dtype, data)
+        likelihood = self._densities(self._given(values, output, data), dtype, data)
+        return JointTerms(self._free.log_prior(free, dtype), likelihood)
 
     def moments_given(self, z: Float[Array, " dim"], output: Mapping[str, Array], data: Data) -> dict[str, Moments]:
         found = {
@@ -195,7 +211,7 @@ class NetworkTarget(AbstractNetworkTarget):
         return self._free.starting_point(seed)
 
     def constrain(self, z: Float[Array, " dim"], data: Data) -> dict[str, Array]:
-        return self._free.values(z)
+        return self._free.values(self._free.unravel(z))
 
     def row_values(self, z: Float[Array, " dim"], data: Data) -> dict[str, Array]:
         return {}
