@@ -45,6 +45,7 @@ if TYPE_CHECKING:
         Laplace,
         LinearisedLaplace,
         Pathfinder,
+        VariationalLastLayer,
     )
     from posterion.optim.convergence import Averaging, Rounds
     from posterion.posterior.posterior import Posterior
@@ -85,6 +86,7 @@ __all__ = [
     "Point",
     "Posterior",
     "Rounds",
+    "VariationalLastLayer",
     "calibrate",
     "data",
     "distributed",
@@ -129,6 +131,7 @@ _HOMES = {
     "Rounds": "posterion.optim.convergence",
     "SVGD": "posterion.methods",
     "SWAG": "posterion.methods",
+    "VariationalLastLayer": "posterion.methods",
     "calibrate": "posterion.calibrate",
     "fit": "posterion.fit",
     "load": "posterion.loading",

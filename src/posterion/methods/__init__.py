@@ -8,6 +8,7 @@ from posterion.methods.deterministic import DeterministicADVI
 from posterion.methods.gaussian_vi import GaussianVI
 from posterion.methods.ivon import IVON
 from posterion.methods.laplace import Laplace
+from posterion.methods.last_layer import VariationalLastLayer
 from posterion.methods.linearised import LinearisedLaplace
 from posterion.methods.maximum import MAP
 from posterion.methods.pathfinder import Pathfinder
@@ -32,4 +33,5 @@ __all__ = [
     "Pathfinder",
     "Problem",
     "Solution",
+    "VariationalLastLayer",
 ]

@@ -12,6 +12,7 @@ from posterion.methods.deterministic import DeterministicADVI
 from posterion.methods.gaussian_vi import GaussianVI
 from posterion.methods.ivon import IVON
 from posterion.methods.laplace import Laplace
+from posterion.methods.last_layer import VariationalLastLayer
 from posterion.methods.linearised import LinearisedLaplace
 from posterion.methods.maximum import MAP
 from posterion.methods.pathfinder import Pathfinder
@@ -33,6 +34,7 @@ METHODS: dict[str, Callable[[], AbstractMethod]] = {
     "pathfinder": Pathfinder,
     "svgd": SVGD,
     "swag": SWAG,
+    "variational_last_layer": VariationalLastLayer,
 }
 
 
