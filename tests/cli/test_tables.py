@@ -15,12 +15,15 @@ from tests.cli.test_cli import leave
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A folder with a table, its first columns only, and a model made from it."""
+    """A folder with a table of a few columns, one with a column more, and rows for later.
+
+    All fits see tables of the same shape: what the first of them compiled serves the others.
+    """
     place = tmp_path_factory.mktemp("clinic")
     data = load_breast_cancer(as_frame=True)
     frame = data.data.iloc[:, :3].assign(diagnosis=data.target.map({0: "malignant", 1: "benign"}))
     frame.iloc[:400].to_csv(place / "patients.csv", index=False)
-    frame.iloc[:110].to_csv(place / "few.csv", index=False)
+    frame.iloc[:400].assign(ward=data.data["mean area"]).to_csv(place / "more.csv", index=False)
     frame.iloc[400:].to_csv(place / "later.csv", index=False)
     frame.iloc[400:].drop(columns="diagnosis").to_csv(place / "new.csv", index=False)
     return place
@@ -36,10 +39,10 @@ def model(folder):
     return folder / "model"
 
 
-def test_fit_tells_what_it_took_the_columns_for(capsys, folder, tmp_path):
+def test_fit_tells_what_it_took_the_columns_for(capsys, folder, model, tmp_path):
     out = tmp_path / "model"
     code, said, told = leave(
-        capsys, "fit", folder / "few.csv", "-t", "diagnosis", "-o", out, "--drop", "mean texture", "--no-report"
+        capsys, "fit", folder / "more.csv", "-t", "diagnosis", "-o", out, "--drop", "ward", "--no-report"
     )
     assert (code, said) == (0, "")
     for words in (
@@ -50,7 +53,7 @@ def test_fit_tells_what_it_took_the_columns_for(capsys, folder, tmp_path):
         "posterion predict",
     ):
         assert words in told
-    assert "mean texture" not in told
+    assert "ward" not in told
     assert not (out / "report.html").exists()
 
 
@@ -126,7 +129,7 @@ def test_report_of_a_model(capsys, model, folder, tmp_path):
 
 def test_fit_as_json(capsys, folder, tmp_path):
     code, printed, told = leave(
-        capsys, "fit", folder / "few.csv", "-t", "diagnosis", "-o", tmp_path / "m", "--json", "--no-report"
+        capsys, "fit", folder / "patients.csv", "-t", "diagnosis", "-o", tmp_path / "m", "--json", "--no-report"
     )
     assert (code, told) == (0, "")
     assert json.loads(printed)["columns"][0] == {"name": "mean radius", "kind": "number", "missing": 0}
