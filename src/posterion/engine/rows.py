@@ -103,7 +103,9 @@ class RowStreams:
         first = next(iter(self._axes))
         count = values[first].shape[self._axes[first]]
         if count > self._sampled:
-            chosen = np.sort(np.random.default_rng(self._seed).choice(count, self._sampled, replace=False))
+            chosen = np.sort(
+                np.random.default_rng(self._seed).choice(count, self._sampled, replace=False, shuffle=False)
+            )
             values |= {name: np.take(values[name], chosen, axis=axis) for name, axis in self._axes.items()}
             count = self._sampled
         real = place({"real": jax.device_put(np.ones(count, bool))}, {}, self._team, spread=False)["real"]
