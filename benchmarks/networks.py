@@ -165,6 +165,7 @@ POSTERIORS: dict[str, Callable] = {
     "IVON": fitted("ivon"),
     "linearised Laplace": fitted("linearised_laplace"),
     "last layer": fitted(po.LinearisedLaplace(weights="last")),
+    "variational last layer": fitted("variational_last_layer"),
     "SWAG": fitted("swag", "fan_in", batch_size=32, n=10_000),
     "MAP ensemble (8)": map_ensemble,
 }
@@ -204,9 +205,12 @@ def main() -> None:
             data = split(case, seed)
             reference = None
             if options.reference and case.reference and seed < 2:
+                began = time.process_time()
                 reference = nuts(case, data, seed, options.quick)
+                seconds = time.process_time() - began
                 score = float(np.mean(reference.log_score("y", data.y_test))) - data.shift
-                keep({"case": case.name, "posterior": "NUTS", "split": seed, "log_score": score}, options.quick)
+                row = {"case": case.name, "posterior": "NUTS", "split": seed, "log_score": score}
+                keep(row | {"cpu_seconds": seconds}, options.quick)
             for name, run in POSTERIORS.items():
                 if wanted(name, options.posteriors):
                     try:
