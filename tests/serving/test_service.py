@@ -62,6 +62,27 @@ def test_tables_of_numbers_take_a_short_way_that_lets_nothing_else_through(cell)
 
 
 # ---- what it says of itself
+def test_the_description_names_the_columns_and_the_refusals_as_they_are(client, regression):
+    found = client.get("/openapi.json").json()
+    schemas = found["components"]["schemas"]
+    row = schemas["Row"]
+    assert row["required"] == ["age", "size", "smoker", "ward"] and not row["additionalProperties"]
+    assert row["properties"]["age"] == {"type": "number"}
+    assert row["properties"]["ward"] == {"type": "string", "enum": ["north", "south", "east"]}
+    assert schemas["Rows"]["properties"]["rows"]["maxItems"] == 500
+    assert client.post("/predict", json={"rows": row["examples"]}).status_code == 200
+    refused = found["paths"]["/predict"]["post"]["responses"]["422"]["content"]["application/json"]["schema"]["$ref"]
+    assert refused == "#/components/schemas/Refusal" and "HTTPValidationError" not in schemas
+    assert list(found["paths"]["/upload"]["post"]["requestBody"]["content"]) == ["text/csv"]
+    loose = regression.get("/openapi.json").json()["components"]["schemas"]["Row"]  # this model takes missing values
+    assert loose["required"] == [] and loose["properties"]["age"] == {"type": ["number", "null"]}
+
+
+def test_other_methods_are_told_which_there_are(client):
+    refused = client.request("TRACE", "/predict")
+    assert refused.status_code == 405 and refused.headers["allow"] == "POST" and refused.json()["errors"]
+
+
 def test_it_is_ready_and_warm_once_it_answers(client, model):
     assert client.get("/health").json()["status"] == "ok"
     assert model.asked[:2] == [1, 1024]

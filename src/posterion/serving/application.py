@@ -3,7 +3,7 @@
 import logging
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from importlib import resources
 from typing import Any
@@ -19,6 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 import posterion as po
 from posterion.errors import OptionError, PosterionError
+from posterion.serving.description import REFUSALS, TABLE, UPLOAD_REFUSALS, describe
 from posterion.serving.limits import Limits
 from posterion.serving.model import ServedModel
 from posterion.serving.rows import Fault, RefusedError
@@ -103,7 +104,7 @@ def create_app(model: ServedModel, *, limits: Limits | None = None) -> FastAPI:
     def schema() -> dict[str, Any]:
         return service.schema()
 
-    @app.post("/predict", summary="Predict rows", response_model=None)
+    @app.post("/predict", summary="Predict rows", response_model=None, responses=REFUSALS)
     async def predict(body: Rows) -> Response:
         rows = body.rows
         at_once = service.is_at_once(len(rows))
@@ -111,15 +112,21 @@ def create_app(model: ServedModel, *, limits: Limits | None = None) -> FastAPI:
         counts.inc(len(body.rows))
         return JSONResponse(found)  # plain values already: FastAPI would look at every one of them again
 
-    @app.post("/surface", summary="Predictions over two inputs, the others as in the row")
+    @app.post("/surface", summary="Predictions over two inputs, the others as in the row", responses=REFUSALS)
     def surface(body: SurfaceRequest) -> dict[str, Any]:
         return service.surface(body.row, body.first, body.second)
 
-    @app.post("/nearest", summary="The training rows nearest to a row, with their outcomes")
+    @app.post("/nearest", summary="The training rows nearest to a row, with their outcomes", responses=REFUSALS)
     def nearest(body: OneRow) -> dict[str, Any]:
         return service.nearest(body.row)
 
-    @app.post("/upload", summary="Predict a CSV table (the body) and mark the most uncertain rows for referral")
+    @app.post(
+        "/upload",
+        summary="Predict a CSV table (the body) and mark the most uncertain rows for referral",
+        response_class=StreamingResponse,
+        responses=UPLOAD_REFUSALS,
+        openapi_extra={"requestBody": TABLE | {"required": True}},
+    )
     async def upload(request: Request, refer: float = 0.1) -> Response:
         if not 0 <= refer <= 1:
             raise RefusedError([Fault(f"refer must be a share between 0 and 1; found {refer:g}")])
@@ -142,6 +149,7 @@ def create_app(model: ServedModel, *, limits: Limits | None = None) -> FastAPI:
         address = "/" if name == "page.html" else f"/{name}"
         app.add_api_route(address, page(name), include_in_schema=False, response_class=Response)
     app.add_api_route("/favicon.ico", page("icon.svg"), include_in_schema=False, response_class=Response)
+    describe(app, service)
     return app
 
 
@@ -210,9 +218,11 @@ class _Measured:
         return None
 
 
-def refusal(faults: list[Fault] | tuple[Fault, ...], status: int) -> JSONResponse:
+def refusal(
+    faults: list[Fault] | tuple[Fault, ...], status: int, headers: Mapping[str, str] | None = None
+) -> JSONResponse:
     """A refusal as JSON: ``{"errors": [{"row": 1, "column": "age", "message": "found 'x', expected a number"}]}``."""
-    return JSONResponse({"errors": [vars(fault) for fault in faults]}, status_code=status)
+    return JSONResponse({"errors": [vars(fault) for fault in faults]}, status_code=status, headers=headers)
 
 
 def _refusals(app: FastAPI) -> None:
@@ -236,4 +246,4 @@ def _refusals(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def not_here(_: Request, error: HTTPException) -> Response:
-        return refusal([Fault(str(error.detail))], error.status_code)
+        return refusal([Fault(str(error.detail))], error.status_code, error.headers)
