@@ -80,6 +80,7 @@ def test_the_report_stands_alone(model):
         "Are its probabilities right?",
         "When should somebody look?",
         "Noise and ignorance",
+        "row 1 is the first below the names of the columns",
     ):
         assert heading in page
 

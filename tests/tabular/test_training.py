@@ -9,7 +9,7 @@ from sklearn.datasets import load_breast_cancer
 
 from posterion.errors import DataError, OptionError, PosteriorFileError
 from posterion.tabular.folder import load_model, save_model
-from posterion.tabular.training import fit_table
+from posterion.tabular.training import fit_table, held_out_of
 
 COLUMNS = ["mean radius", "mean texture", "mean smoothness"]
 
@@ -42,6 +42,13 @@ def test_what_is_learned_predicts_rows_held_out(fitted):
     assert scores["log_score"] > baselines["constant"]["log_score"] + 0.3
     assert scores == model.score(held.features, held.outcomes)
     assert dict(model.schema.dropped) == {"patient": "numbers the rows (an identifier)"}
+
+
+def test_held_out_rows_know_where_they_stand_in_the_table(fitted, patients):
+    """Rows without an outcome, and rows in any order, are no rows of their own."""
+    model, held = fitted
+    assert held.frame["mean radius"].tolist() == patients["mean radius"].iloc[held.numbers - 1].tolist()
+    assert held_out_of(model, patients.iloc[:50]).numbers.tolist() == [*range(1, 6), *range(8, 51)]
 
 
 def test_predictions_name_the_labels_and_add_up(fitted, patients):

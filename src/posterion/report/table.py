@@ -259,6 +259,7 @@ def _most_uncertain(model: "TabularModel", held: "HeldOut") -> Section:
     cell = lambda value: f"{value:.4g}" if isinstance(value, float) else str(value)
     rows = [
         (
+            f"{held.numbers[k]:,}",
             cell(predicted["prediction"].iloc[k]),
             known[k],
             *(f"{predicted[name].iloc[k]:.3g}" for name in (by, "aleatoric", "epistemic")),
@@ -267,7 +268,9 @@ def _most_uncertain(model: "TabularModel", held: "HeldOut") -> Section:
         for k in top
     ]
     table = Table(
-        ("predicted", "true", by, "aleatoric", "epistemic", *names), rows, "The ten most uncertain of the rows held out"
+        ("row", "predicted", "true", by, "aleatoric", "epistemic", *names),
+        rows,
+        "The ten most uncertain of the rows held out; row 1 is the first below the names of the columns",
     )
     return Section("The most uncertain rows", tables=[table])
 

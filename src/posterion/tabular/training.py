@@ -40,11 +40,14 @@ class HeldOut:
         Checked rows.
     features, outcomes
         As the estimator takes them: codes of the classes, or numbers.
+    numbers
+        Of the rows in the table as it was given, from 1.
     """
 
     frame: "pd.DataFrame"
     features: np.ndarray
     outcomes: np.ndarray
+    numbers: np.ndarray
 
 
 def fit_table(
@@ -144,14 +147,15 @@ def fit_table(
     summary["seconds"] = {"fitting": fitting, "all": time.perf_counter() - began}
     summary["made"] = _made()
     model = replace(model, summary=summary, refer_from=None if rule is None else rule.threshold)
-    return model, HeldOut(checked.frame.iloc[held], x[held], y[held]) if held.size else None
+    numbers = 1 + np.flatnonzero(outcome.usable)
+    return model, HeldOut(checked.frame.iloc[held], x[held], y[held], numbers[held]) if held.size else None
 
 
 def held_out_of(model: TabularModel, frame: "pd.DataFrame") -> HeldOut:
     """Rows of another table with known outcomes, as those that were held out in training."""
     outcomes, usable = model.outcomes(frame)
     checked = model.check(frame.loc[usable]).frame
-    return HeldOut(checked, model.features(checked), outcomes)
+    return HeldOut(checked, model.features(checked), outcomes, 1 + np.flatnonzero(usable))
 
 
 def _estimator(outcome: Target, seed: int) -> Any:
