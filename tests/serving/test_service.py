@@ -261,6 +261,12 @@ def test_a_surface_is_predicted_over_two_inputs(client):
     assert bad.status_code == 422 and bad.json()["errors"][0]["column"] == "ward"
 
 
+def test_rows_out_of_this_world_have_nearest_rows_too(client):
+    for far in (1e155, -1e300):
+        found = client.post("/nearest", json={"row": ROW | {"size": far}})
+        assert found.status_code == 200 and len(found.json()["rows"]) == 8
+
+
 def test_the_nearest_rows_are_nearest(client):
     frame = training()
     own = frame.iloc[17]

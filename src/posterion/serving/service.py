@@ -15,6 +15,8 @@ from posterion.serving.rows import Fault, RefusedError, frame_from_json
 GRID = 32
 """Grid lines of a surface in each direction: 32 x 32 is one of the sizes that are compiled."""
 _NEAREST = 8
+_FURTHEST = 1e9
+"""Standard deviations beyond which rows are equally far: the square of a larger number may be none."""
 _AT_ONCE_SECONDS = 0.02
 """What one row may take for it to be answered where requests are read, which waits for it."""
 _MOST_TRAINING = 5_000
@@ -146,7 +148,8 @@ class Service:
         for one in self.inputs:
             value, (values, spread) = frame[one.name].to_numpy()[0], self._columns[one.name]
             if one.kind in ("number", "date"):
-                gaps = (values - value) / spread
+                with np.errstate(over="ignore"):
+                    gaps = np.clip((values - value) / spread, -_FURTHEST, _FURTHEST)
                 total += np.where(np.isnan(gaps), 1.0, gaps**2)
             else:
                 total += values != value
