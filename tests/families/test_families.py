@@ -10,6 +10,8 @@ from posterion._typing import Batch
 from posterion.families import AbstractFamily, AbstractGaussian, FullRank, LowRank, MeanField, Mixture, NormalizingFlow
 from posterion.methods import ADVI
 from posterion.optim.algorithm import Algorithm
+from posterion.optim.comparing import Comparer
+from posterion.optim.polishing import polish
 from posterion.target import Layout, Variable
 
 CASES: dict[str, AbstractFamily] = {
@@ -24,10 +26,8 @@ CASES: dict[str, AbstractFamily] = {
 
 _KINKS = {"flow": 1e-4}
 """Tolerance of integrals on a grid, of densities whose slope jumps (at knots of splines); 1e-5 otherwise."""
-_RECOVERED = {"flow": (0.01, 0.01)}
-"""Largest step size, and how near a family comes to one of its members: many networks make the same flow, and the fit
-of one to another ends in the neighbourhood, as it does for any network. Six times as many steps and twice the draws
-leave 0.0017 nats. Otherwise 0.1, and 0.001 nats."""
+_LARGEST_STEP = {"flow": 0.01}
+"""With which a family is fitted to one of its members; 0.1 otherwise."""
 
 
 def layout_of(dim: int) -> Layout:
@@ -60,8 +60,8 @@ def kinks(request):
 
 
 @pytest.fixture
-def recovered(request):
-    return _RECOVERED.get(request.node.callspec.params["family"], (0.1, 1e-3))
+def largest_step(request):
+    return _LARGEST_STEP.get(request.node.callspec.params["family"], 0.1)
 
 
 @pytest.mark.parametrize("dim", [1, 3])
@@ -154,7 +154,7 @@ def test_gradient_agrees_with_finite_differences(family):
     np.testing.assert_allclose(jax.grad(density)(flat), jnp.array(numeric), rtol=1e-5, atol=1e-7)
 
 
-def test_recovers_itself_as_a_target(family, recovered):
+def test_recovers_itself_as_a_target(family, largest_step):
     """The family fitted to one of its own members: Kullback-Leibler divergence below 1e-3 nats."""
     dim = 3
     layout, truth = layout_of(dim), random_params(family, dim)
@@ -166,12 +166,20 @@ def test_recovers_itself_as_a_target(family, recovered):
     state = method.start(layout, jax.random.key(2), zero, 0.3, zero, one)
     steps = 4000
     noise = algorithm.noise(jax.random.key(3), steps)
-    largest, nearest = recovered
-    rates = 0.5 * largest * (1 + jnp.cos(jnp.pi * jnp.arange(steps) / steps))
+    rates = 0.5 * largest_step * (1 + jnp.cos(jnp.pi * jnp.arange(steps) / steps))
 
     def step(state, at):
         return algorithm.step(at[0], state, Batch({}), at[1])
 
     state, _ = jax.jit(lambda state: jax.lax.scan(step, state, (noise, rates)))(state)
-    values, _ = algorithm.evaluate(state, algorithm.host_noise(4, 1024, True), Batch({}), jnp.int32(1024))
-    assert -float(values.mean()) < nearest
+    values_of = jax.jit(algorithm.evaluate)
+
+    def compare(states, noise, count, seed):
+        return np.stack([values_of(state, noise, Batch({}), jnp.int32(count))[0] for state in states])
+
+    if algorithm.slopes is not None:  # many networks make the same flow, and steps of Adam end in the neighbourhood
+        slopes = jax.jit(algorithm.slopes)
+        comparer = Comparer(algorithm, compare, 5, 4096)
+        state = polish(algorithm, state, lambda state, noise: slopes(state, noise, Batch({})), comparer, 6).state
+    values = compare([state], algorithm.host_noise(4, 8192, True), 8192, 0)
+    assert -float(values.mean()) < 1e-3

@@ -51,9 +51,10 @@ def test_far_out_its_tails_are_gaussian():
 def test_it_follows_a_banana_that_no_gaussian_does(tmp_path):
     target = banana()
     gaussian = fit(target, "fullrank_advi")
-    flow = fit(target, po.ADVI(family=NormalizingFlow()), n=4000)
+    flow = fit(target, po.ADVI(family=NormalizingFlow()))
     assert gaussian.elbo < -0.7  # no Gaussian comes nearer
-    assert flow.elbo > -0.2
+    assert "natural-gradient steps" in flow.record.sentence  # steps of Adam alone end at -0.14
+    assert flow.elbo > -0.03
     wide, narrow = flow.sample_unconstrained(4000), gaussian.sample_unconstrained(4000)
     assert narrow[:, 0].std() < 0.55 < 0.65 < wide[:, 0].std() < 1.1  # of 1
     assert np.corrcoef(wide[:, 0] ** 2, wide[:, 1])[0, 1] > 0.8

@@ -39,8 +39,9 @@ from posterion.optim.convergence import (
     set_out_fixed,
     travel,
 )
-from posterion.optim.journey import Journey, Stage, read_back, write_down
+from posterion.optim.journey import Journey, Stage, Status, read_back, write_down
 from posterion.optim.loop import Loop, advance, key_data_of
+from posterion.optim.polishing import LARGEST, polish
 from posterion.optim.progress import ProgressReporter
 
 
@@ -88,6 +89,7 @@ class LoopFit:
         loop = Loop(self._algorithm, self._advance, task.stream, show, controls.callbacks, task.team)
         size = task.comparison_draws(rule.num_draws)
         compare = Comparer(self._algorithm, partial(self._compare, size), task.compare_seed, size)
+        went_on = journey is not None
         if journey is not None:
             journey = extend(journey, controls.n, rule, self._peak)
         elif book is not None and (written := book.read()) is not None:
@@ -106,6 +108,8 @@ class LoopFit:
         outcome = travel(loop, compare, task.run_seed, rule, journey, keep, check)
         if isinstance(self._method.approximation, Mixture) and outcome.journey is not journey:
             outcome = self._weighted(self._method.approximation, outcome, size)
+        elif outcome.journey is not journey and self._polishes(outcome, controls, more=went_on):
+            outcome = self._polished(outcome, compare, loop.deadline, show)
         if book is not None and outcome.journey is not journey:
             book.put(write_down(outcome.journey))
         family, state = self._method.approximation, outcome.state
@@ -198,11 +202,41 @@ class LoopFit:
         values = lambda params, noise: self._compare(size, [with_iterate(state, params)], noise, size, seed)[0]
         noise = algorithm.host_noise(self._task.compare_seed, size, True)
         params = best_weights(mixture, jax.device_get(iterate(state)), values, noise)
-        weighted = with_iterate(state, params)
+        return self._at(outcome, with_iterate(state, params))
+
+    def _polishes(self, outcome: Outcome, controls: Controls, *, more: bool) -> bool:
+        """Whether natural-gradient steps follow: where they can be had, unless a number of steps was asked for."""
+        if self._algorithm.slopes is None or self._task.rows.by_batches or not (controls.n is None or more):
+            return False
+        settled = outcome.status in (Status.CONVERGED, Status.MAX_STEPS, Status.FIXED_STEPS)
+        iterate, _ = self._iterates()
+        return settled and sum(leaf.size for leaf in jax.tree.leaves(iterate(outcome.state))) <= LARGEST
+
+    def _polished(self, outcome: Outcome, compare: Comparer, deadline: float | None, show: ProgressReporter) -> Outcome:
+        task, slopes = self._task, self._algorithm.slopes
+        assert slopes is not None  # `_polishes` looked  # noqa: S101
+        program = task.program((*self._name, "slopes"), lambda: slopes)
+        found = polish(
+            self._algorithm,
+            outcome.state,
+            lambda state, noise: program(state, noise, task.rows.everything),
+            compare,
+            task.run_seed,
+            deadline=deadline,
+            report=lambda steps, loss: show.update(steps, None, loss, "Polishing"),
+        )
+        if not found.steps:
+            return outcome
+        sentence = f"{outcome.sentence}; {found.steps} natural-gradient steps then gained {found.gain:.2g} nats"
+        return replace(self._at(outcome, found.state), sentence=sentence)
+
+    @staticmethod
+    def _at(outcome: Outcome, state: PyTree) -> Outcome:
+        """The outcome with another state, from which it also goes on."""
         journey = outcome.journey
         if journey.stage is Stage.DONE:
-            journey = replace(journey, state=weighted, before=weighted)
-        return replace(outcome, state=weighted, journey=journey)
+            journey = replace(journey, state=state, before=state)
+        return replace(outcome, state=state, journey=journey)
 
     def _read_back(self, arrays: dict[str, np.ndarray], values: dict[str, Any]) -> Journey:
         any_point = in_own_coordinates(self._method.approximation, self._layout.size)

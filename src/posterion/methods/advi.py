@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
+from jax.flatten_util import ravel_pytree
 from jaxtyping import Float, Int
 
 from posterion._typing import Array, Batch, Key, PyTree
@@ -136,6 +137,17 @@ class ADVI(AbstractLoopMethod):
             values = values_at_draws(lambda one: weight(state.params, one, batch), noise, count)
             return values, family.affine(layout, state.params, state.shift, state.scale)
 
+        def slopes(state: ADVIState, noise: PyTree, batch: Batch) -> tuple[Array, Array, Array]:
+            flat, unravel = ravel_pytree(state.params)
+            value_of = lambda flat, one: integrand(state, unravel(flat), one, batch)
+            values, gradients = jax.vmap(jax.value_and_grad(value_of), (None, 0))(flat, noise)
+
+            def score(one: PyTree) -> Float[Array, " params"]:
+                z, _ = family.transport(layout, state.params, one)
+                return jax.grad(lambda flat: family.log_prob(layout, unravel(flat), z))(flat)
+
+            return values, -jnp.mean(gradients, axis=0), jax.vmap(score)(noise)
+
         def noise(key: Key, num_steps: int) -> PyTree:
             flat = family.noise(layout, key, num_steps * num_draws)
             return jax.tree.map(lambda x: x.reshape(num_steps, num_draws, *x.shape[1:]), flat)
@@ -149,4 +161,5 @@ class ADVI(AbstractLoopMethod):
             noise_values_per_step=num_draws * values_per_draw(family, layout),
             iterate=lambda state: state.params,
             with_iterate=lambda state, params: state._replace(params=params),
+            slopes=slopes if family.rough else None,
         )

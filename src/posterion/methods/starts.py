@@ -168,7 +168,8 @@ def whiten(program: Callable, initial: Float[np.ndarray, " dim"], batch: Batch) 
             previous = found.fun
     if not (np.all(np.isfinite(z)) and found.fun < 1e299):
         return None
-    z, second = _newton(program, value_and_gradient, z, batch)
+    end = z, float(found.fun), np.asarray(found.jac, np.float64)
+    z, second = _newton(program, value_and_gradient, end, batch)
     curvature = np.diagonal(second)
     # A direction that curves the wrong way (a saddle, a flat prior) says nothing of a scale: leave it at one.
     usable = np.isfinite(curvature) & (curvature > 1 / _LARGEST_SCALE**2)
@@ -177,19 +178,22 @@ def whiten(program: Callable, initial: Float[np.ndarray, " dim"], batch: Batch) 
 
 
 def _newton(
-    program: Callable, value_and_gradient: Callable, z: Float[np.ndarray, " dim"], batch: Batch
+    program: Callable,
+    value_and_gradient: Callable,
+    end: tuple[Float[np.ndarray, " dim"], float, Float[np.ndarray, " dim"]],
+    batch: Batch,
 ) -> tuple[Float[np.ndarray, " dim"], Float[np.ndarray, "dim dim"]]:
-    """From where L-BFGS ended, Newton steps as long as they gain something, and the second derivatives at their end.
+    """From where L-BFGS ended (point, value, gradient), Newton steps as long as they gain; second derivatives there.
 
     Along a ridge L-BFGS ends where it started: on a regression on raw years 2.4 posterior standard deviations off, a
     length that steps suited to independent normals, of a few hundredths of it, do not make up for. Where the surface
     curves the wrong way (networks) the point stays where it is.
     """
+    z, value, gradient = end
     second = hessian(program, z, batch)
     if z.size > _NEWTON_DIMENSION:
         return z, second
     flatness = flatness_of(double=jnp.result_type(float) == jnp.float64)
-    value, gradient = value_and_gradient(z)
     for _ in range(_NEWTON_STEPS):
         if not np.all(np.isfinite(second)):
             break

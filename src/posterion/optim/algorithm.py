@@ -51,6 +51,10 @@ class Algorithm(NamedTuple):
         ``(state, parameters) -> state`` with those in their place.
     wrap
         ``state -> state`` from the state a method starts with to the one the loop carries.
+    slopes
+        ``(state, noise, batch) -> (values, gradient, scores)`` at many draws, for `polishing`: log p - log q, the
+        gradient of their negative mean, and the gradients of log q at each draw, with respect to all parameters in one
+        vector; None where it is not worth it.
     """
 
     noise: Callable[[Key, int], PyTree]
@@ -62,3 +66,4 @@ class Algorithm(NamedTuple):
     iterate: Callable[[PyTree], PyTree] | None = None
     with_iterate: Callable[[PyTree, PyTree], PyTree] | None = None
     wrap: Callable[[PyTree], PyTree] = lambda state: state
+    slopes: Callable[[PyTree, PyTree, Batch], tuple[Array, Array, Array]] | None = None

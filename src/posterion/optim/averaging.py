@@ -87,6 +87,7 @@ def averaged(algorithm: Algorithm) -> Algorithm:
         iterate=lambda state: iterate(state.inner),
         with_iterate=lambda state, params: state._replace(inner=with_iterate(state.inner, params)),
         wrap=fresh,
+        slopes=None,  # those who want averages of steps get them
     )
 
 

@@ -71,6 +71,10 @@ class Comparer:
         )
         return np.asarray(self._evaluate(states, noise, count, seed), np.float64)[:, :count]
 
+    def values(self, states: Sequence[PyTree], noise: PyTree) -> np.ndarray:
+        """Values of log p - log q at the caller's own noise, as many draws as a whole set; (states, draws)."""
+        return np.asarray(self._evaluate(states, noise, self.num_draws, 0), np.float64)
+
     def ranking(self, states: Sequence[PyTree], num_draws: int | None = None) -> list[int]:
         """Indices of the states, that of the highest ELBO first; non-finite values lose."""
         elbo = self(states, num_draws).mean(axis=1)
