@@ -53,5 +53,6 @@ def test_errors():
             po.fit(target(), kl_weight=wrong, progress=False)
     with pytest.raises(UnsupportedModelError, match="tells its likelihood from its prior"):
         po.fit(po.log_density(lambda p: -(p**2), initial=0.0), kl_weight=0.5, progress=False)
-    with pytest.raises(OptionError, match="no tempered form"):
-        po.fit(target(), "linearised_laplace", kl_weight=0.5, progress=False)
+    for name in ("linearised_laplace", "variational_last_layer"):
+        with pytest.raises(OptionError, match="no tempered form"):
+            po.fit(target(), name, kl_weight=0.5, progress=False)

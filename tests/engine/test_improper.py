@@ -42,7 +42,10 @@ def test_so_it_is_after_a_fixed_number_of_steps_and_in_a_mixture(target):
         fit(target, po.ADVI(family=po.Mixture(2)))
 
 
-@pytest.mark.parametrize("method", [name for name in METHODS if name not in ("svgd", "linearised_laplace", "map")])
+OF_NETWORKS = ("linearised_laplace", "variational_last_layer")
+
+
+@pytest.mark.parametrize("method", [name for name in METHODS if name not in ("svgd", "map", *OF_NETWORKS)])
 @pytest.mark.slow
 def test_no_method_takes_it_for_a_posterior(target, method):
     """An error that names it, or a verdict that does."""

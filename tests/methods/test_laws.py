@@ -29,6 +29,7 @@ SPREADS = {
     "svgd": None,
     "swag": None,
     "linearised_laplace": None,
+    "variational_last_layer": None,
 }
 """By method the spread it must find; None where it is no more than a heuristic, or it takes a network (own tests)."""
 _OPTIONS = {"swag": {"batch_size": 10}}
