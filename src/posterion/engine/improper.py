@@ -1,8 +1,9 @@
 """Improper posteriors, noticed while an approximation runs away: named, instead of followed to the last step.
 
 Along a variable of which neither prior nor data say anything, entropy widens an approximation without end, and its ELBO
-rises for ever. That is looked for between rounds, and only where the approximation has become very wide: healthy fits
-pay one comparison of numbers on the host, and those in large units a few evaluations of the density.
+rises for ever; where the density itself rises for ever, it runs away. That is looked for between rounds, and only where
+the approximation has become very wide or far: healthy fits pay one comparison of numbers on the host, and those in
+large units a few evaluations of the density.
 """
 
 from collections.abc import Callable
@@ -16,6 +17,8 @@ from posterion.errors import DegenerateError
 
 _WIDE = 1e3
 """Standard deviation from which a variable is looked at; in the units of some models that is nothing unusual."""
+_FAR = 1e6
+"""Distance from zero from which a variable is looked at, however narrow the approximation."""
 _FARTHEST = 10
 """Powers of ten, times the standard deviation, up to which the density has to have fallen."""
 _LEAST_FALL = 0.02
@@ -24,7 +27,7 @@ _NAMED = 4
 
 
 def refuse_improper(task: Task, mean: Float[np.ndarray, " dim"], spread: Float[np.ndarray, " dim"]) -> None:
-    """Nothing, if the density falls off both ways along every variable in which the approximation is very wide.
+    """Nothing, if the density falls off both ways along every variable in which the approximation is wide or far.
 
     A conditional density that stays up is no density, whatever the other variables are; so one line for each tells.
     Ridges of several variables are the verdict's to find.
@@ -41,7 +44,7 @@ def refuse_improper(task: Task, mean: Float[np.ndarray, " dim"], spread: Float[n
     DegenerateError
         If it stays up along some variable, however far; the message names all of them.
     """
-    wide = np.flatnonzero((spread > _WIDE) & np.isfinite(spread))
+    wide = np.flatnonzero(((spread > _WIDE) | (np.abs(mean) > _FAR)) & np.isfinite(spread))
     if not wide.size or not np.all(np.isfinite(mean)):
         return
     density = _density(task)
