@@ -40,13 +40,17 @@ def _direct_and(name: str) -> Callable[[AbstractMethod, Mapping[str, Any]], bool
 
 
 _OF_STEPS = ("n", "stop", "callbacks", "obj_optimizer", "max_seconds", "start", "checkpoint")
-_HAS_AN_END = "a method such as Laplace() has an end of its own; leave it out, or use a method of steps such as 'advi'"
+_HAS_AN_END = (
+    "a method that solves in one go, as Laplace() and DeterministicADVI() do, has an end of its own; "
+    "leave it out, or use a method of steps such as 'advi'"
+)
 
 MEANINGLESS: tuple[Combination, ...] = (
     *(Combination(f"{name}= with a direct method", _HAS_AN_END, _direct_and(name)) for name in _OF_STEPS),
     Combination(
         "batch_size= with a direct method",
-        "a method such as Laplace() needs all rows at once: leave batch_size out, or use 'advi'",
+        "a method that solves in one go, as Laplace() and DeterministicADVI() do, needs all rows at once: leave "
+        "batch_size out, or use 'advi'",
         _direct_and("batch_size"),
     ),
     Combination(

@@ -477,8 +477,8 @@ class Posterior:
             elbo = "not defined: the approximation has no density"
         tempered = "" if record.kl_weight == 1.0 else f", tempered (kl_weight={record.kl_weight:g})"
         lines = [
-            f"Posterior of {size:,} parameters in {variables} variable{'s' * (variables != 1)}, by {record.method}"
-            + tempered,
+            f"Posterior of {size:,} parameter{'s' * (size != 1)} in {variables} variable{'s' * (variables != 1)}, "
+            f"by {record.method}{tempered}",
             f"  stop     {record.sentence}",
             f"  ELBO     {elbo}",
             f"  verdict  {self._verdict_in_a_line()}",
