@@ -64,6 +64,7 @@ def _figures(records: Sequence[dict]) -> dict:
     done = [record for record in records if not record["failed"]]
     errors = np.concatenate([record["error"] for record in done]) if done else np.array([np.nan])
     ratios = np.concatenate([record["ratio"] for record in done]) if done else np.array([np.nan])
+    errors = np.where(np.isnan(errors) & bool(done), np.inf, errors)  # draws that are no numbers are as wrong as can be
     timed = [record["seconds"] for record in done if record["seconds"] is not None]
     return {
         "done": len(done),
