@@ -81,7 +81,21 @@ def test_what_is_not_plain_has_none():
     reversed_only.defvjp(lambda x: (x, x), lambda kept, t: (t,))
     called = lambda x: jax.pure_callback(np.sin, jax.ShapeDtypeStruct((), np.float32), x)
     random = lambda x: x + jax.random.normal(jax.random.key(0))
-    for function in (reversed_only, called, random):
+
+    @jax.custom_jvp
+    def once(x):
+        return x
+
+    @jax.custom_jvp
+    def slope(x):
+        return x
+
+    @slope.defjvp
+    def _(x, t):
+        raise ValueError("cannot be differentiated")  # what JAX says of a call of foreign code
+
+    once.defjvp(lambda x, t: (once(*x), slope(*x) * t[0]))
+    for function in (reversed_only, called, random, lambda x: once(x)):
         assert fingerprint(function, ONE) is None
 
 

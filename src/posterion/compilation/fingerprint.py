@@ -8,6 +8,7 @@ than one of a digest that it could share with another.
 import dataclasses
 import enum
 import hashlib
+import logging
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -17,6 +18,8 @@ import numpy as np
 from jax.extend import core as jax_core
 
 from posterion.compilation.minor_axis.jaxprs import evaluate
+
+logger = logging.getLogger(__name__)
 
 _RULES = ("jvp_jaxpr_fun", "jvp_jaxpr_thunk")
 """Parameters of a function with its own rule of differentiation that hold the rule, as a function."""
@@ -38,11 +41,12 @@ def fingerprint(function: Callable, arguments: Sequence[Any]) -> str | None:
     """A digest of a function's jaxpr at these arguments and of JAX's settings, or None if something is not plain.
 
     Where parts of the function have rules of differentiation of their own (`jax.custom_jvp`), what the rules give is in
-    the digest too, up to second derivatives.
+    the digest too, up to second derivatives; one that has none of them (a Stan program's gradient) has no digest.
     """
     try:
         return digest_of(_settings(), _Writer().closed(jax.make_jaxpr(function)(*arguments)))
-    except NotPlainError:
+    except Exception:  # a program without a digest is traced as any other, and an error of the function comes there
+        logger.debug("%r has no digest", function, exc_info=True)
         return None
 
 
