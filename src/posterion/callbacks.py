@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from posterion.errors import OptionError
+from posterion.errors import NOTHING_OBSERVED, OptionError
 from posterion.optim.loop import Progress
 
 __all__ = ["EarlyStop", "LiveTrace"]
@@ -89,6 +89,8 @@ class EarlyStop:
         posterior = progress.posterior()
         names = list(getattr(posterior.target, "observed", ()))
         name = self.name or (names[0] if len(names) == 1 else None)
+        if not names:
+            raise OptionError(NOTHING_OBSERVED)
         if name is None:
             raise OptionError(f"name one of the observed variables {names}, whose outcomes are held out: name='...'")
         return np.asarray(posterior.predict(self.inputs, draws=self.draws).log_score(name, self.outcomes), np.float64)

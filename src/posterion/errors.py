@@ -39,3 +39,10 @@ class MissingExtraError(PosterionError, ImportError):
 
 class DegenerateError(PosterionError, ValueError):
     """A posterior that does not fall off in some direction, where a method needs that it does; the message names it."""
+
+
+NOTHING_OBSERVED = (
+    "the model says nothing of how outcomes scatter, so held-out ones cannot be scored; po.log_density takes "
+    "predict_variance=... or simulate=... for it"
+)
+"""What an `OptionError` says where held-out rows were given to a model that observes nothing by name."""

@@ -11,7 +11,7 @@ import posterion as po
 from posterion.errors import DegenerateError, OptionError
 from posterion.methods.batch_and_match import BatchAndMatch, _match
 from tests.hand_written import network
-from tests.methods.targets import exact, fit, regression, separated_classes
+from tests.methods.targets import X, Y, exact, fit, regression, separated_classes
 
 MEAN, COVARIANCE, EVIDENCE = exact()
 SD = np.sqrt(np.diag(COVARIANCE))
@@ -139,3 +139,9 @@ def test_nonsense_and_impossible_sizes_are_refused():
 def test_an_improper_posterior_has_no_deterministic_optimum():
     with pytest.raises(DegenerateError, match="improper"):
         fit(separated_classes(), "dadvi")
+
+
+def test_held_out_rows_of_a_model_without_a_spread_cannot_be_scored():
+    approx = fit(regression(), "laplace")
+    with pytest.raises(OptionError, match="predict_variance"):
+        approx.diagnose({"x": X}, Y)

@@ -20,7 +20,7 @@ from posterion.diagnostics.verdict import (
     with_held_out,
     with_scores,
 )
-from posterion.errors import DataError, OptionError, UnsupportedModelError
+from posterion.errors import NOTHING_OBSERVED, DataError, OptionError, UnsupportedModelError
 from posterion.families import AbstractEmpirical, AbstractGaussian
 from posterion.posterior.datatree import constrained_draws
 from posterion.posterior.importance import WeightedDraws, affordable_draws, weighted_draws
@@ -74,6 +74,8 @@ def observed_name(target: AbstractTarget, name: str | None) -> str:
         If there is no such variable, or there are several to choose from.
     """
     there = list(getattr(target, "observed", ()))
+    if not there:
+        raise OptionError(NOTHING_OBSERVED)
     if name is None and len(there) == 1:
         return there[0]
     if name not in there:
