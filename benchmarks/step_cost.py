@@ -19,7 +19,7 @@ import numpy as np
 ROOT = Path(__file__).parent.parent
 RESULTS, PAGE = ROOT / "benchmarks/results/step_cost.json", ROOT / "docs/benchmarks/networks.md"
 WIDTHS, BATCH, ROWS = (784, 1000, 200, 10), 128, 1_024
-STEPS, REPEATS = 200, 3
+STEPS, REPEATS = 200, 5
 BEGIN, END = "<!-- step cost -->", "<!-- end of step cost -->"
 
 
