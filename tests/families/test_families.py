@@ -44,8 +44,8 @@ def random_params(family, dim, seed=0):
     return jax.tree.unflatten(tree, moved)
 
 
-_SLOW = ("flow",)
-"""Families whose programs take long to compile: their laws run with the slow tests."""
+_SLOW = ("flow", "mixture of full-rank")
+"""Families of long programs, or made of two whose laws run: their laws run with the slow tests."""
 
 
 @pytest.fixture(params=[pytest.param(name, marks=pytest.mark.slow) if name in _SLOW else name for name in CASES])

@@ -26,7 +26,7 @@ def test_it_begins_as_a_gaussian():
     with jax.enable_x64(True):
         layout, key = Layout((Variable("v", (4,), (4,)),)), jax.random.key(0)
         location, scale = jnp.arange(4.0), jnp.array([0.1, 1.0, 2.0, 0.5])
-        flow, gaussian = NormalizingFlow(), FullRank()
+        flow, gaussian = NormalizingFlow(layers=2, width=4, knots=4), FullRank()
         params, same = flow.init(layout, location, key, scale), gaussian.init(layout, location, key, scale)
         noise = flow.noise(layout, key, 8)
         z, log_q = jax.jit(jax.vmap(lambda one: flow.transport(layout, params, one)))(noise)
