@@ -242,6 +242,7 @@ class _Work:
             losses=fitted.losses,
             comparisons=tuple(Comparison(c.step, c.elbo, c.gain, c.standard_error) for c in fitted.comparisons),
             steps=fitted.steps,
+            counted="evaluations" if isinstance(self.method, AbstractDirectMethod) else "steps",
             skipped_steps=fitted.skipped,
             seconds_compiling=compiling.seconds + (before.seconds_compiling if before else 0.0),
             seconds_running=seconds + (before.seconds_running if before else 0.0),

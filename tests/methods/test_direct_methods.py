@@ -68,6 +68,7 @@ def test_batch_and_match_meets_a_gaussian_posterior():
     assert approx.elbo == pytest.approx(EVIDENCE, abs=0.05)
     assert approx.result == "converged"
     assert "ten iterations gained less" in repr(approx)
+    assert f"{approx.record.steps:,} evaluations" in repr(approx)
     assert approx.diagnose().trustworthy
 
 
@@ -91,6 +92,7 @@ def test_reproducible_to_the_bit_and_saved(method, tmp_path):
     first.save(tmp_path / "fit.posterion")
     loaded = po.load(tmp_path / "fit.posterion")
     np.testing.assert_array_equal(first.sample_unconstrained(10), loaded.sample_unconstrained(10))
+    assert loaded.record.counted == "evaluations"
     assert first.record.extras.keys() == loaded.record.extras.keys()
     assert loaded.log_weights.tolist() == first.log_weights.tolist()
     assert not np.array_equal(first.params, fit(regression(), method, random_seed=2).params)

@@ -483,7 +483,7 @@ class Posterior:
             f"  ELBO     {elbo}",
             f"  verdict  {self._verdict_in_a_line()}",
             f"  time     {record.seconds_compiling:.2f} s compiling, {record.seconds_running:.2f} s running"
-            f" {record.steps:,} steps{rows}",
+            f" {record.steps:,} {record.counted}{rows}",
         ]
         if record.skipped_steps:
             lines.append(f"  skipped  {record.skipped_steps:,} steps whose values were not finite")

@@ -51,6 +51,8 @@ class FitRecord:
         Why it stopped, in words.
     steps, skipped_steps
         Steps taken in all, and how many of them changed nothing because a value was not finite.
+    counted
+        What ``steps`` counts: "steps", or "evaluations" of the log density by a method that solves in one go.
     seconds_compiling, seconds_running
         Wall time; tracing counts as compiling.
     rows_per_step, num_rows
@@ -93,6 +95,7 @@ class FitRecord:
     kl_weight: float = 1.0
     notes: tuple[str, ...] = ()
     caveats: tuple[str, ...] = ()
+    counted: str = "steps"
     columns: Mapping[str, Any] | None = None
     weights_by_batches: bool = False
     losses: Float[np.ndarray, " steps"] = field(default_factory=lambda: np.empty(0), repr=False, compare=False)

@@ -108,14 +108,11 @@ class StanRowTarget(AbstractRowTarget):
     def compiled(self) -> dict:
         return {"is_network": False}
 
-    def as_arrays(self, data: Data) -> dict[str, Array]:
-        """The number of the data set, the rows by number (under the name of the first that has rows), and all rows."""
-        arrays = self.whole.as_arrays(check_rows(data, self._batching))
-        count = np.shape(data[self._batching.rows[0]])[0]
-        return {**arrays, self._batching.rows[0]: jnp.arange(count, dtype=jnp.int32), _ALL: jnp.zeros(count, bool)}
-
     def on_host(self, data: Data) -> dict[str, ArrayLike]:
-        return dict(self.as_arrays(data))  # opened data sets by number: nothing of them is an array
+        """The number of the data set, the rows by number (under the name of the first that has rows), and all rows."""
+        arrays = self.whole.on_host(check_rows(data, self._batching))
+        count = np.shape(data[self._batching.rows[0]])[0]
+        return {**arrays, self._batching.rows[0]: np.arange(count, dtype=np.int32), _ALL: np.zeros(count, bool)}
 
     def joint_terms(self, z: Float[Array, " dim"], data: Data) -> JointTerms:
         """Everything as one term, which is why the program has to scale: the engine finds nothing that it could."""

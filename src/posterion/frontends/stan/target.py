@@ -1,7 +1,7 @@
 """`StanTarget`: a compiled Stan program with data, as the engine sees it.
 
 The program is opaque: it has one log density, no rows. Its data are named inputs like those of any other model, but
-what reaches compiled functions is the number of a data set that the program holds (`library.DataSet`); `as_arrays`
+what reaches compiled functions is the number of a data set that the program holds (`library.DataSet`); `on_host`
 turns the one into the other. Values in the program (transformed data, sizes) follow from the data once, when they are
 opened.
 """
@@ -116,7 +116,7 @@ class StanTarget(AbstractTarget):
                 kept["is_network"] = False  # not to be seen from outside; Stan computes in double precision anyway
             return kept
 
-    def as_arrays(self, data: Data) -> dict[str, Array]:
+    def on_host(self, data: Data) -> dict[str, ArrayLike]:
         """The number of the data set: opened if these data are new, under the number they have if they are not.
 
         Raises
@@ -125,7 +125,7 @@ class StanTarget(AbstractTarget):
             If Stan refuses the data, or the parameters would have other shapes.
         """
         if all(data[name] is value for name, value in self._data.items()):
-            return {_NUMBER: jnp.int32(self._own.number)}
+            return {_NUMBER: np.asarray(self._own.number, np.int32)}
         arrays = check(self.slots, data)
         data_set = self._open(arrays)
         if data_set.outputs != self._own.outputs:
@@ -135,10 +135,7 @@ class StanTarget(AbstractTarget):
                 f"with these data {new.name!r} has the shape {new.shape}, and {old.shape} with those the target was "
                 "made of: make a new one by with_data(...) or posterion.stan(...)"
             )
-        return {_NUMBER: jnp.int32(data_set.number)}
-
-    def on_host(self, data: Data) -> dict[str, ArrayLike]:
-        return dict(self.as_arrays(data))  # opened data sets by number: nothing of them is an array
+        return {_NUMBER: np.asarray(data_set.number, np.int32)}
 
     def log_density(self, z: Float[Array, " dim"], data: Data) -> Float[Array, ""]:
         return self._library.log_density(self._number(data), z)
