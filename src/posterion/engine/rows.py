@@ -11,7 +11,7 @@ that meet all rows each, took 64 passes for every comparison.
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from functools import partial
+from functools import cached_property, partial
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +21,7 @@ from posterion._typing import Array, Batch, Data, PyTree
 from posterion.compilation.minor_axis import pack, stacked
 from posterion.data.batches import AbstractBatches, AllRows, RandomRows
 from posterion.data.streamed import StreamedRows
-from posterion.data.windows import AbstractWindows, ArrayWindows, Rows, windows_of
+from posterion.data.windows import AbstractWindows, ArrayWindows, windows_of
 from posterion.distributed import SOLO, Team
 from posterion.engine.given import SAMPLE_ROWS, Given, prepare_rows
 from posterion.engine.placement import place, spread_rows
@@ -72,7 +72,7 @@ class RowStreams:
         self._kept: AbstractWindows | None = None
         self._everything: Batch | None = None
         if not self.by_batches:
-            self._everything = Batch(self._on_devices(given.values, spread=True))
+            self._everything = Batch(self._on_devices(self._on_host))
         self.sample = self._draw_sample() if self._everything is None else self._everything
         self.steps = self._steps()
 
@@ -86,12 +86,14 @@ class RowStreams:
         """All rows on the device; not for a streamed source."""
         assert self._given.source is None  # whoever asks has made sure  # noqa: S101
         if self._everything is None:
-            self._everything = Batch(self._on_devices(self._given.values, spread=True))
+            self._everything = Batch(self._on_devices(self._on_host))
         return self._everything
 
-    def _on_devices(self, values: Mapping[str, np.ndarray], *, spread: bool) -> Data:
+    def _on_devices(self, arrays: Mapping[str, np.ndarray], *, spread: bool = True) -> Data:
+        """Copies: a device may read the memory it is given for as long as it likes, and that may be the user's."""
+        copies = {name: jax.device_put(np.array(array)) for name, array in arrays.items()}
         row_axes = {name: slot.row_axis for name, slot in self._target.slots.items()}
-        return place(pack(self._target.as_arrays(values)), row_axes, self._team, spread=spread)
+        return place(pack(copies), row_axes if spread else {}, self._team, spread=spread)
 
     def _rows_that_stand_for_all(self) -> int:
         rows = {name: (self._given.values[name], axis) for name, axis in self._axes.items()}
@@ -99,7 +101,7 @@ class RowStreams:
         return min(SAMPLE_ROWS, max(_FEWEST_SAMPLED, int(_SAMPLE_NUMBERS / max(1, width))))
 
     def _draw_sample(self) -> Batch:
-        values = dict(self._given.values)
+        values = dict(self._on_host)
         first = next(iter(self._axes))
         count = values[first].shape[self._axes[first]]
         if count > self._sampled:
@@ -109,7 +111,7 @@ class RowStreams:
             values |= {name: np.take(values[name], chosen, axis=axis) for name, axis in self._axes.items()}
             count = self._sampled
         real = place({"real": jax.device_put(np.ones(count, bool))}, {}, self._team, spread=False)["real"]
-        return Batch(self._on_devices(values, spread=True), real)
+        return Batch(self._on_devices(values), real)
 
     def _steps(self) -> AbstractBatches:
         size = self._given.rows_per_step
@@ -118,31 +120,33 @@ class RowStreams:
         size_of_all = sum(self._given.values[name].nbytes for name in self._axes)
         if self._given.source is None and size_of_all <= _RESIDENT_BYTES and not self.by_batches:
             place = partial(_shared, self._team, tuple(self._axes.items()))
-            rows = self._converted(self._given.values)
+            rows = {name: self._on_host[name] for name in self._axes}
             return RandomRows(rows, self._axes, size, self._seed, self._whole, place, stacked)
         return StreamedRows(self._windows(), size, self._whole, self._place)
 
-    def _converted(self, rows: Mapping[str, np.ndarray]) -> Rows:
-        """The inputs that have rows, in the model's types."""
-        return {name: np.asarray(rows[name], dtype) for name, dtype in self._types.items()}
+    @cached_property
+    def _on_host(self) -> dict[str, np.ndarray]:
+        """All inputs as the device is to have them; nothing is copied that has the right type.
+
+        That need not be what the user gave: a Stan program's rows are numbers of rows.
+        """
+        return {name: np.asarray(array) for name, array in self._target.on_host(self._given.values).items()}
 
     def _windows(self) -> AbstractWindows:
-        converted, source = self._converted, self._given.source
+        source, types = self._given.source, self._types
         if source is not None:
             assert isinstance(self._target, AbstractRowTarget)  # a source has rows  # noqa: S101
             prepare = partial(prepare_rows, self._target, self._axes)
-            return windows_of(source, self._seed % 2**31, lambda rows, place: converted(prepare(rows, place)))
+            of_types = lambda rows: {name: np.asarray(rows[name], dtype) for name, dtype in types.items()}
+            return windows_of(source, self._seed % 2**31, lambda rows, place: of_types(prepare(rows, place)))
         if self._kept is None:
-            rows = {name: np.moveaxis(self._given.values[name], axis, 0) for name, axis in self._axes.items()}
-            self._kept = ArrayWindows(converted(rows), self._seed)
+            rows = {name: np.moveaxis(self._on_host[name], axis, 0) for name, axis in self._axes.items()}
+            self._kept = ArrayWindows(rows, self._seed)
         return self._kept
 
     @property
     def _whole(self) -> Data:
-        values = dict(self._given.values)
-        values |= {name: np.take(values[name], [0], axis=axis) for name, axis in self._axes.items()}
-        arrays = {name: a for name, a in self._target.as_arrays(values).items() if name not in self._axes}
-        return place(pack(arrays), {}, self._team, spread=False)
+        return self._on_devices({n: a for n, a in self._on_host.items() if n not in self._axes}, spread=False)
 
     @property
     def _place(self) -> Callable[[Data], Data]:

@@ -29,7 +29,7 @@ from posterion.families import AbstractFamily, AbstractGaussian, MeanField
 from posterion.families.host_noise import host_noise, values_per_draw
 from posterion.families.numpyro_guides import family_of, is_guide
 from posterion.methods.base import AbstractLoopMethod
-from posterion.objectives.bounds import LogJoint
+from posterion.objectives.bounds import FlatLogJoint, LogJoint
 from posterion.objectives.gradients import log_weight, negative_elbo, sticking_the_landing, values_at_draws
 from posterion.optim.algorithm import Algorithm, Info
 from posterion.optim.optimisers import Direction, careful_optimiser, default_optimiser
@@ -117,7 +117,7 @@ class ADVI(AbstractLoopMethod):
         scheduled = optimiser is None or isinstance(optimiser, Direction)
         paired = isinstance(family, AbstractGaussian)
 
-        def whitened(state: ADVIState) -> LogJoint:
+        def whitened(state: ADVIState) -> FlatLogJoint:
             if state.scale.ndim == 2:
                 log_volume = jnp.sum(jnp.log(jnp.diagonal(state.scale)))
                 return lambda u, batch: log_joint(state.shift + state.scale @ u, batch) + log_volume

@@ -25,7 +25,9 @@ from posterion.errors import UnsupportedModelError
 from posterion.target import AbstractRowTarget, AbstractTarget
 
 LogJoint: TypeAlias = Callable[[Float[Array, " dim"] | tuple[Array, ...], Batch], Float[Array, ""]]
-"""The unnormalised log posterior of all rows at ``z``, estimated from a batch of them."""
+"""The unnormalised log posterior of all rows at ``z``, estimated from a batch of them; ``z`` may come in pieces."""
+FlatLogJoint: TypeAlias = Callable[[Float[Array, " dim"], Batch], Float[Array, ""]]
+"""The same of a ``z`` in one piece: every `LogJoint` is one."""
 
 
 def log_joint(target: AbstractTarget, followers: tuple[str, ...] = (), kl_weight: float = 1.0) -> LogJoint:

@@ -20,14 +20,14 @@ from jaxtyping import Float, Int
 
 from posterion._typing import Array, Batch, PyTree
 from posterion.families import AbstractFamily
-from posterion.objectives.bounds import LogJoint
+from posterion.objectives.bounds import FlatLogJoint
 from posterion.target import Layout
 
 Integrand = Callable[[PyTree, PyTree, Batch], Float[Array, ""]]
 """One draw's ``log p - log q`` as a function of parameters, noise and batch."""
 
 
-def sticking_the_landing(log_joint: LogJoint, family: AbstractFamily, layout: Layout) -> Integrand:
+def sticking_the_landing(log_joint: FlatLogJoint, family: AbstractFamily, layout: Layout) -> Integrand:
     """The ELBO's integrand with the path-derivative gradient (see the module's first lines)."""
 
     def integrand(params: PyTree, noise: PyTree, batch: Batch) -> Float[Array, ""]:
@@ -38,7 +38,7 @@ def sticking_the_landing(log_joint: LogJoint, family: AbstractFamily, layout: La
     return integrand
 
 
-def log_weight(log_joint: LogJoint, family: AbstractFamily, layout: Layout) -> Integrand:
+def log_weight(log_joint: FlatLogJoint, family: AbstractFamily, layout: Layout) -> Integrand:
     """The same value with log q as the transport knows it: cheaper and, where a matrix would have to be solved, exact.
 
     For evaluating, where nothing is differentiated.

@@ -166,13 +166,14 @@ class AbstractTarget(abc.ABC):
 
     def as_arrays(self, data: Data) -> dict[str, Array]:
         """Device arrays of the slots' types, in the precision that is in force (see `compilation.precision`)."""
-        # device_put, since jnp.asarray compiles a program for every new shape
-        return {name: jax.device_put(values) for name, values in self.on_host(data).items()}
+        # device_put, since jnp.asarray compiles a program for every new shape; a copy, since the device may read the
+        # memory it is given for as long as it likes, and that may be the user's
+        return {name: jax.device_put(np.array(values)) for name, values in self.on_host(data).items()}
 
     def on_host(self, data: Data) -> dict[str, ArrayLike]:
-        """The same, left on the host wherever the target does not need it elsewhere: for what is evaluated once."""
+        """The same, left on the host wherever the target can do with it there, and not copied where types agree."""
         return {
-            name: np.asarray(data[name]).astype(jax.dtypes.canonicalize_dtype(slot.dtype))
+            name: np.asarray(data[name]).astype(jax.dtypes.canonicalize_dtype(slot.dtype), copy=False)
             for name, slot in self.slots.items()
         }
 
