@@ -313,7 +313,8 @@ def test_fits_in_threads_are_those_of_one_thread(schools):
     for k in range(4):
         work("alone", k)
         for one, other in zip(*(jax.tree.leaves(results[name, k]) for name in ("threads", "alone")), strict=True):
-            np.testing.assert_array_equal(one, other)
+            # Sums in Stan's mathematics begin where memory is aligned, so the last bits differ from fit to fit.
+            np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-12)
 
 
 # ---- mini-batches
