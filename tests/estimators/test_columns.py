@@ -76,3 +76,11 @@ def test_every_input_has_an_origin():
     moved[:, 0] = 1.0
     changed = np.any(columns.inputs(moved) != columns.inputs(x), axis=0)
     np.testing.assert_array_equal(np.unique(columns.origins[changed]), [0])
+
+
+def test_indicators_of_somebody_else_leave_the_numbers_their_pieces():
+    random = np.random.default_rng(0)
+    labels = np.eye(110)[random.integers(110, size=4000)]
+    looked = pieces_of(np.column_stack([random.standard_normal(4000), labels]))
+    assert looked.pieced == (0,)
+    assert len(looked.edges[0]) == 33
