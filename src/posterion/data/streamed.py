@@ -57,10 +57,7 @@ class StreamedRows(AbstractBatches):
         self._ahead = (following, capacity, count, self._pool.submit(self._lay_out, following, count, capacity))
         return found
 
-    def template(self, capacity: int) -> PyTree:
-        return self._empty(capacity)
-
-    def _empty(self, capacity: int) -> tuple[Rows, np.ndarray]:
+    def template(self, capacity: int) -> tuple[Rows, np.ndarray]:
         size = self._evenly.size
         rows = {name: np.zeros((capacity, size, *shape), dtype) for name, (shape, dtype) in self._like.items()}
         return rows, np.full(capacity, size, np.int32)
@@ -73,7 +70,7 @@ class StreamedRows(AbstractBatches):
         self._ahead = None
 
     def _lay_out(self, first_step: int, num_steps: int, capacity: int) -> tuple[Rows, np.ndarray]:
-        evenly, (out, counts) = self._evenly, self._empty(capacity)
+        evenly, (out, counts) = self._evenly, self.template(capacity)
         step, filled = first_step, 0
         needed: set[tuple[int, int]] = set()
         while filled < num_steps:

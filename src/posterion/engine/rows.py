@@ -26,7 +26,7 @@ from posterion.distributed import SOLO, Team
 from posterion.engine.given import SAMPLE_ROWS, Given, prepare_rows
 from posterion.engine.placement import place, spread_rows
 from posterion.optim.algorithm import Algorithm
-from posterion.target import AbstractRowTarget
+from posterion.target import AbstractRowTarget, copied_to_device
 
 _EVALUATION_ROWS = 1 << 22
 """Rows times draws that one evaluation of the ELBO may touch, above the least number of draws."""
@@ -90,10 +90,8 @@ class RowStreams:
         return self._everything
 
     def _on_devices(self, arrays: Mapping[str, np.ndarray], *, spread: bool = True) -> Data:
-        """Copies: a device may read the memory it is given for as long as it likes, and that may be the user's."""
-        copies = {name: jax.device_put(np.array(array)) for name, array in arrays.items()}
         row_axes = {name: slot.row_axis for name, slot in self._target.slots.items()}
-        return place(pack(copies), row_axes if spread else {}, self._team, spread=spread)
+        return place(pack(copied_to_device(arrays)), row_axes if spread else {}, self._team, spread=spread)
 
     def _rows_that_stand_for_all(self) -> int:
         rows = {name: (self._given.values[name], axis) for name, axis in self._axes.items()}

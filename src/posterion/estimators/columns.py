@@ -113,7 +113,8 @@ class Columns:
         """The same with numbers in pieces besides: columns of more than two values whose values have no indicators."""
         whole = {column for column, values in zip(self.coded, self.values, strict=True) if len(values) > 1}
         # Somebody else's indicators are no numbers: a hundred of them would leave the numbers no pieces.
-        numbers = [int(column) for column in self.kept if column not in whole and len(np.unique(x[:, column])) > 2]
+        between = np.any((x != x.min(axis=0)) & (x != x.max(axis=0)), axis=0)
+        numbers = [int(column) for column in self.kept if column not in whole and between[column]]
         each = min(PIECES_EACH, MOST_PIECES // max(len(numbers), 1))
         edges = {column: _edges_of(x[:, column], weights, each) for column in numbers} if each > 1 else {}
         edges = {column: found for column, found in edges.items() if len(found) > 2}

@@ -22,6 +22,7 @@ Harrison, Willes and Snoek (2024), Variational Bayesian last layers. ICLR. arXiv
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import jax
@@ -38,7 +39,7 @@ from posterion.methods.base import AbstractDirectMethod, Problem, Solution
 from posterion.methods.gaussian import full_rank
 from posterion.methods.ggn import Rows
 from posterion.methods.linearised import last_layer
-from posterion.methods.starts import one_blas_thread
+from posterion.methods.network_search import LARGEST_MATRIX, entries_of, minimise_along, places_in, spreads_of
 from posterion.methods.weight_gaussians import dense_layer
 from posterion.target import AbstractNetworkTarget
 from posterion.target.linearised import LinearisedTarget
@@ -50,8 +51,6 @@ _COVARIANCES_AT_A_TURN = 3
 _NODES = {1: 20, 2: 10}
 """Of the quadrature along each output."""
 _SMALLEST_VARIANCE = 1e-12
-_LARGEST_MATRIX = 6000
-_LEAST_SPREAD, _MOST_SPREAD = 1e-3, 1.0
 
 
 @dataclass(frozen=True)
@@ -131,13 +130,11 @@ class _Search:
 
     def __init__(self, problem: Problem, target: AbstractNetworkTarget) -> None:
         self._problem, self._target, layout = problem, target, target.layout
-        at = lambda names: np.concatenate(
-            [np.arange(layout.size)[layout.slices[name]] for name in names] or [np.empty(0, int)]
-        ).astype(int)
+        at = partial(entries_of, layout)
         data, start = unpack(problem.batch.data), problem.starts[0]
         chosen = last_layer(target, data, start)
         self.indices = at(chosen)
-        if len(self.indices) > _LARGEST_MATRIX:
+        if len(self.indices) > LARGEST_MATRIX:
             raise OptionError(
                 f"the last layer has {len(self.indices):,} weights, and their covariance would not fit into memory"
             )
@@ -233,7 +230,7 @@ class _Search:
         covariances = self._best_covariances(z, None)
         before, turn, settled = -np.inf, 0, False
         for turn in range(1, turns + 1):
-            z, negative = self._minimise(z, covariances, _FIRST_ITERATIONS if turn == 1 else _LATER_ITERATIONS)
+            z = self._minimise(z, covariances, _FIRST_ITERATIONS if turn == 1 else _LATER_ITERATIONS)
             for _ in range(_COVARIANCES_AT_A_TURN):
                 covariances = self._best_covariances(z, covariances)
             bound = self._bound(z, covariances)
@@ -275,43 +272,22 @@ class _Search:
             found[k] = np.linalg.inv(within) * unit * unit[:, None]
         return (found + found.transpose(0, 2, 1)) / 2
 
-    def _minimise(self, z: np.ndarray, covariances: np.ndarray, iterations: int) -> tuple[np.ndarray, float]:
-        from scipy.optimize import minimize  # a third of a second to import
-
-        def function(moving: np.ndarray) -> tuple[float, np.ndarray]:
-            there = z.copy()
-            there[self._moving] = moving
+    def _minimise(self, z: np.ndarray, covariances: np.ndarray, iterations: int) -> np.ndarray:
+        def evaluate(there: np.ndarray) -> tuple[float, np.ndarray]:
             value, gradient = self._slope(there, covariances)
-            gradient = gradient[self._moving]
             self.evaluations += 1
             self._problem.report(self.evaluations, None, value, "Features and last layer")
-            if not (np.isfinite(value) and np.all(np.isfinite(gradient))):
-                return 1e30, np.zeros_like(moving)
             return value, gradient
 
-        with one_blas_thread():
-            found = minimize(
-                function, z[self._moving], jac=True, method="L-BFGS-B", options={"maxiter": iterations, "maxcor": 20}
-            )
-        there = z.copy()
-        there[self._moving] = found.x
-        return there, float(found.fun)
+        return minimise_along(evaluate, z, self._moving, iterations)
 
     def _hyper_sd(self, z: np.ndarray, covariances: np.ndarray) -> np.ndarray:
-        """From the bound's curvature by the hyperparameters, by differences of its slope."""
-        small, found = 0.02, np.empty(len(self.hyper))
-        for k, entry in enumerate(self.hyper):
-            ahead, behind = z.copy(), z.copy()
-            ahead[entry], behind[entry] = z[entry] + small, z[entry] - small
-            slopes = [self._slope(there, covariances)[1][entry] for there in (ahead, behind)]
-            found[k] = (slopes[0] - slopes[1]) / (2 * small)
-        return np.clip(1 / np.sqrt(np.maximum(found, 1e-12)), _LEAST_SPREAD, _MOST_SPREAD)
+        """From the bound's curvature by the hyperparameters."""
+        return spreads_of(lambda there: self._slope(there, covariances)[1], z, self.hyper)
 
     def approximation(self, found: _Found, target: LinearisedTarget) -> tuple[AbstractFamily, PyTree]:
         """The Gaussian over what is free; outputs and hyperparameters are independent."""
-        place = {int(index): position for position, index in enumerate(target.indices)}
-        own = np.array([place[int(index)] for index in self.indices], int)
-        hyper = np.array([place[int(index)] for index in self.hyper], int)
+        own, hyper = places_in(target, self.indices), places_in(target, self.hyper)
         root = np.zeros((len(target.indices), len(target.indices)))
         for k, covariance in enumerate(found.covariances):
             entries = own[self._positions[:, k]]

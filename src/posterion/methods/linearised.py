@@ -17,6 +17,7 @@ References
 from collections.abc import Callable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import partial
 from typing import Any
 
 import jax
@@ -31,7 +32,14 @@ from posterion.families import AbstractFamily
 from posterion.methods.base import AbstractDirectMethod, Problem, Solution
 from posterion.methods.gaussian import full_rank, mean_field
 from posterion.methods.ggn import Rows
-from posterion.methods.starts import one_blas_thread
+from posterion.methods.network_search import (
+    LARGEST_MATRIX,
+    entries_of,
+    minimise_along,
+    places_in,
+    spreads_of,
+    unmoved,
+)
 from posterion.methods.weight_gaussians import (
     AbstractShape,
     Diagonal,
@@ -45,14 +53,12 @@ from posterion.target.linearised import LinearisedTarget
 
 _LARGEST_FULL = 2000
 """Weights up to which "auto" takes the whole matrix: a second or two of linear algebra."""
-_LARGEST_MATRIX = 6000
 _FIRST_ITERATIONS, _LATER_ITERATIONS, _LAST_ITERATIONS = 300, 60, 300
 _SETTLED = 0.02
 """Change of every hyperparameter (a logarithm, mostly) below which they have settled."""
 _TURNS_AT_A_MODE = 3
 _PATIENCE = 3
 """Turns without a higher marginal likelihood after which the best so far is taken."""
-_LEAST_SPREAD, _MOST_SPREAD = 1e-3, 1.0
 
 
 @dataclass(frozen=True)
@@ -145,9 +151,7 @@ class _Search:
     def __init__(self, method: LinearisedLaplace, problem: Problem, target: AbstractNetworkTarget) -> None:
         self._method, self._problem, self._target = method, problem, target
         layout = target.layout
-        at = lambda names: np.concatenate(
-            [np.arange(layout.size)[layout.slices[name]] for name in names] or [np.empty(0, int)]
-        ).astype(int)
+        at = partial(entries_of, layout)
         weights = [v.name for v in layout.variables if v.name not in target.hyperparameters]
         self._every_hyper, self._moving = at(target.hyperparameters), at(weights)
         self.num_weights = len(self._moving)
@@ -157,8 +161,8 @@ class _Search:
         if method.curvature == "auto" and method.weights is None and size > _LARGEST_FULL:
             chosen = last_layer(target, data, problem.starts[0])
             size = len(at(chosen))
-            full = size <= _LARGEST_MATRIX
-        if full and size > _LARGEST_MATRIX:
+            full = size <= LARGEST_MATRIX
+        if full and size > LARGEST_MATRIX:
             raise OptionError(
                 f"the curvature of {size:,} weights is a matrix of {8 * size**2 / 2**30:.1f} GiB, and its inverse "
                 "takes minutes; use weights='last', or curvature='diagonal'"
@@ -201,26 +205,13 @@ class _Search:
 
     # ---- the weights, given the hyperparameters
     def _minimise(self, z: np.ndarray, iterations: int) -> np.ndarray:
-        from scipy.optimize import minimize  # a third of a second to import
-
-        def function(moving: np.ndarray) -> tuple[float, np.ndarray]:
-            there = z.copy()
-            there[self._moving] = moving
+        def evaluate(there: np.ndarray) -> tuple[float, np.ndarray]:
             value, gradient = self._value(there.astype(self._dtype), self._problem.batch)
-            value, gradient = float(value), np.asarray(gradient, np.float64)[self._moving]
             self.evaluations += 1
-            self._problem.report(self.evaluations, None, value, "Finding the mode")
-            if not (np.isfinite(value) and np.all(np.isfinite(gradient))):
-                return 1e30, np.zeros_like(moving)
-            return value, gradient
+            self._problem.report(self.evaluations, None, float(value), "Finding the mode")
+            return float(value), np.asarray(gradient, np.float64)
 
-        with one_blas_thread():
-            found = minimize(
-                function, z[self._moving], jac=True, method="L-BFGS-B", options={"maxiter": iterations, "maxcor": 20}
-            )
-        there = z.copy()
-        there[self._moving] = found.x
-        return there
+        return minimise_along(evaluate, z, self._moving, iterations)
 
     # ---- the Gaussian, given both
     def _gaussian(self, z: np.ndarray) -> WeightGaussian:
@@ -263,14 +254,9 @@ class _Search:
         return new
 
     def _hyper_sd(self, z: np.ndarray, gaussian: WeightGaussian) -> np.ndarray:
-        """From the curvature of the expectation, by differences of its gradient."""
-        function, h, small = self._expectation(z, gaussian), z[self.hyper], 0.02
-        curvature = np.empty(h.size)
-        for k in range(h.size):
-            ahead, behind = h.copy(), h.copy()
-            ahead[k], behind[k] = h[k] + small, h[k] - small
-            curvature[k] = (function(ahead)[1][k] - function(behind)[1][k]) / (2 * small)
-        return np.clip(1 / np.sqrt(np.maximum(curvature, 1e-12)), _LEAST_SPREAD, _MOST_SPREAD)
+        """From the curvature of the expectation."""
+        function, h = self._expectation(z, gaussian), z[self.hyper]
+        return spreads_of(lambda there: function(there)[1], h, np.arange(h.size))
 
     def run(self, start: Float[np.ndarray, " dim"]) -> _Found:
         """Weights and hyperparameters in turns, from one starting point."""
@@ -282,7 +268,7 @@ class _Search:
             z, turns, settled = self._take_turns(z)
             z = self._minimise(z, _LAST_ITERATIONS)
         gaussian = self._gaussian(z)
-        sd = self._hyper_sd(z, gaussian) if learn else np.full(self.hyper.size, _LEAST_SPREAD)
+        sd = self._hyper_sd(z, gaussian) if learn else unmoved(self.hyper.size)
         _, gradient = self._value(z.astype(self._dtype), self._problem.batch)
         slope = -np.asarray(gradient, np.float64)[self.indices]
         # What is left of the way to the tangent model's own mode.
@@ -315,9 +301,7 @@ class _Search:
 
     def approximation(self, found: _Found, target: LinearisedTarget) -> tuple[AbstractFamily, PyTree]:
         """The Gaussian over what is free in the linearised target; hyperparameters are independent of the weights."""
-        place = {int(index): position for position, index in enumerate(target.indices)}
-        own = np.array([place[int(index)] for index in self.indices], int)
-        hyper = np.array([place[int(index)] for index in self.hyper], int)
+        own, hyper = places_in(target, self.indices), places_in(target, self.hyper)
         size = len(target.indices)
         location = found.z[target.indices].copy()
         location[own] += found.step

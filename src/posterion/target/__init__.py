@@ -10,6 +10,7 @@ from posterion.target.target import (
     Observed,
     RowPlan,
     Slot,
+    copied_to_device,
 )
 
 __all__ = [
@@ -23,4 +24,5 @@ __all__ = [
     "RowPlan",
     "Slot",
     "Variable",
+    "copied_to_device",
 ]

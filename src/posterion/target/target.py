@@ -166,9 +166,7 @@ class AbstractTarget(abc.ABC):
 
     def as_arrays(self, data: Data) -> dict[str, Array]:
         """Device arrays of the slots' types, in the precision that is in force (see `compilation.precision`)."""
-        # device_put, since jnp.asarray compiles a program for every new shape; a copy, since the device may read the
-        # memory it is given for as long as it likes, and that may be the user's
-        return {name: jax.device_put(np.array(values)) for name, values in self.on_host(data).items()}
+        return copied_to_device(self.on_host(data))
 
     def on_host(self, data: Data) -> dict[str, ArrayLike]:
         """The same, left on the host wherever the target can do with it there, and not copied where types agree."""
@@ -176,6 +174,14 @@ class AbstractTarget(abc.ABC):
             name: np.asarray(data[name]).astype(jax.dtypes.canonicalize_dtype(slot.dtype), copy=False)
             for name, slot in self.slots.items()
         }
+
+
+def copied_to_device(arrays: Mapping[str, ArrayLike]) -> dict[str, Array]:
+    """Copies: the device may read the memory it is given for as long as it likes, and that may be the user's.
+
+    By device_put, since jnp.asarray compiles a program for every new shape.
+    """
+    return {name: jax.device_put(np.array(values)) for name, values in arrays.items()}
 
 
 class AbstractRowTarget(AbstractTarget):
