@@ -86,7 +86,7 @@ def _compile(program: Program, toolchain: Toolchain, library: Path, *, progress:
         command = [
             *toolchain.compiler,
             *_FLAGS,
-            *toolchain.processor_flags,
+            *(*toolchain.processor_flags, *toolchain.collector_flags),
             *(() if "ode_" in code else _WITHOUT_INTEGRATORS),
             f'-DPROGRAM_CPP="{source}"',
             f"-I{toolchain.stan / 'include'}",
@@ -137,7 +137,7 @@ def _digest(program: Program, toolchain: Toolchain) -> str:
 def _own_sources() -> dict[str, str]:
     """Our own C++ by the name of its file."""
     folder = resources.files("posterion.frontends.stan")
-    return {name: folder.joinpath(name).read_text(encoding="utf-8") for name in ("shim.cpp", "tanh.hpp")}
+    return {name: folder.joinpath(name).read_text(encoding="utf-8") for name in ("shim.cpp", "tanh.hpp", "model_base_crtp.hpp")}
 
 
 def _folder() -> Path:

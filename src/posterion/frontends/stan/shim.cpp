@@ -5,7 +5,10 @@
 // argument of compiled XLA programs, so that they serve other data of the same program without being compiled again, in
 // this process and, through XLA's cache on disk, in the next.
 
-#include "tanh.hpp"  // before Stan's own
+// Before Stan's own, whose place they take.
+#include "tanh.hpp"
+
+#include "model_base_crtp.hpp"
 
 #include <stan/io/validate_dims.hpp>
 #include <stan/io/var_context.hpp>

@@ -24,6 +24,8 @@ _HOW_TO_INSTALL = {
     "darwin": "xcode-select --install",
 }
 
+_ENOUGH_MEMORY = 4 * 2**30
+
 
 @dataclass(frozen=True)
 class Toolchain:
@@ -69,6 +71,12 @@ class Toolchain:
         return run.stdout if run.returncode == 0 else ""
 
     @property
+    def collector_flags(self) -> tuple[str, ...]:
+        """Lets GCC collect its garbage late: a twentieth of its time, for 400 MB more of memory where there is enough."""
+        gcc = "Free Software Foundation" in self.compiler_version
+        return ("--param=ggc-min-heapsize=1048576",) if gcc and _memory() >= _ENOUGH_MEMORY else ()
+
+    @property
     def processor_flags(self) -> tuple[str, ...]:
         """Lets the compiler use all of it: wide vectors halve the time of a network's density."""
         return ("-march=native",) if self.processor else ()
@@ -84,6 +92,14 @@ def find_toolchain() -> Toolchain:
     """
     stan = _stan_folder()
     return Toolchain(stan, importlib.metadata.version("httpstan"), _compiler())
+
+
+def _memory() -> int:
+    """Bytes of memory that this machine has, or 0 if it does not say."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (OSError, ValueError):
+        return 0
 
 
 def _stan_folder() -> Path:
