@@ -1,5 +1,7 @@
 """The closest Gaussian and its corrected draws: closed forms, numerical truth, and what `Auto` picks."""
 
+from unittest.mock import Mock
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -8,6 +10,7 @@ from scipy import integrate, special, stats
 import posterion as po
 from posterion.diagnostics.psis import pareto_smooth
 from posterion.errors import DegenerateError, OptionError
+from posterion.methods import surface
 from posterion.methods.auto import Auto
 from posterion.methods.importance import resample
 from posterion.options import what_asks_for_steps
@@ -26,6 +29,16 @@ def test_a_gaussian_posterior_is_met_in_a_few_steps_whatever_the_units(scales):
     assert approx.result == "converged"
     assert len(approx.hist) <= 3
     assert approx.diagnose().trustworthy
+
+
+def test_of_many_data_the_correction_computes_values_alone(monkeypatch):
+    """Much work or little, the draws are the same."""
+    little = fit(gamma_posterior()[0], "gaussian")
+    monkeypatch.setattr(surface, "_MUCH_WORK", 0)
+    monkeypatch.setattr(surface, "values", alone := Mock(wraps=surface.values))
+    much = fit(gamma_posterior()[0], "gaussian")
+    assert alone.called
+    np.testing.assert_allclose(much.sample_unconstrained(500), little.sample_unconstrained(500), rtol=1e-6)
 
 
 def log_gamma_moments():

@@ -32,7 +32,7 @@ def test_constrained_values_are_those_of_each_draw(target, z, x64):
     np.testing.assert_allclose(values["total"], z.sum(axis=1), rtol=tolerance, atol=tolerance)
 
 
-@pytest.mark.parametrize("number", [1, 255, 256, 257])
+@pytest.mark.parametrize("number", [1, 255, 256, 257, 4096, 4097])
 def test_any_number_of_draws(target, z, number):
     values = constrained_draws(target, np.resize(z, (number, z.shape[1])), target.data, x64=True, names=["b"])
     np.testing.assert_allclose(values["b"], np.resize(z, (number, z.shape[1]))[:, 3])

@@ -90,7 +90,7 @@ def _weighted(
     for seed in seeds:
         u, log_q = draws_of(size, int(2 ** np.ceil(np.log2(count))), seed)
         new = mean + u @ root.T
-        values, _ = surface.log_joint_at(new)
+        values = surface.values_at(new)
         points = np.concatenate([points, new])
         log_weights = np.concatenate([log_weights, values - log_q + log_volume])
         smoothed = smooth(log_weights)

@@ -20,6 +20,8 @@ from posterion.objectives.bounds import LogJoint
 _LARGEST_BLOCK = 256
 _BLOCK_VALUES = 2**22
 """Points that one call evaluates, times values of the data: few enough for memory, enough to hide what a call costs."""
+_MUCH_WORK = 2**27
+"""Points times values of the data from which leaving gradients out saves more than compiling another program costs."""
 _REFUSED = 1e300
 """Value that stands for one that is not finite: any line search steps back from it."""
 _MEMORY = 4 * 2**30
@@ -37,8 +39,8 @@ class Surface:
     def __init__(self, problem: Problem) -> None:
         self._problem, self.evaluations = problem, 0
         self._dtype = jnp.result_type(float)
-        values = sum(int(np.prod(np.shape(leaf))) for leaf in jax.tree.leaves(problem.batch.data))
-        most = _BLOCK_VALUES // max(values, problem.layout.size, 1)
+        self._values = sum(int(np.prod(np.shape(leaf))) for leaf in jax.tree.leaves(problem.batch.data))
+        most = _BLOCK_VALUES // max(self._values, problem.layout.size, 1)
         self._block = int(np.clip(2 ** int(np.log2(max(most, 1))), 4, _LARGEST_BLOCK))
         self.x64 = self._dtype == np.float64
 
@@ -91,6 +93,15 @@ class Surface:
         self.evaluations += len(points)
         return values, gradients
 
+    def values_at(self, points: Float[np.ndarray, "points dim"]) -> Float[np.ndarray, " points"]:
+        """As `log_joint_at`, without gradients."""
+        if len(points) * self._values < _MUCH_WORK:  # what computes gradients is there already
+            return self.log_joint_at(points)[0]
+        program = self._problem.program("values", values(self._problem.log_joint))
+        [found] = self._in_blocks(program, points, self._block)
+        self.evaluations += len(points)
+        return found
+
     def log_joint_with_hessians_at(
         self, points: Float[np.ndarray, "points dim"]
     ) -> tuple[Float[np.ndarray, " points"], Float[np.ndarray, "points dim"], Float[np.ndarray, "points dim dim"]]:
@@ -117,6 +128,15 @@ class Surface:
         found = self._problem.derivatives(z.astype(self._dtype), direction.astype(self._dtype), self._problem.batch)
         value, gradient, product = jax.device_get(found)
         return float(value), np.asarray(gradient, np.float64), np.asarray(product, np.float64)
+
+
+def values(log_joint: LogJoint) -> Callable:
+    """``(points, batch) -> (values,)`` of the log joint."""
+
+    def function(points: Float[Array, "points dim"], batch: Batch) -> tuple[Array]:
+        return (jax.vmap(lambda z: log_joint(z, batch))(points),)
+
+    return function
 
 
 def values_and_gradients(log_joint: LogJoint) -> Callable:

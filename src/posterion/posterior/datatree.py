@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     import xarray
 
 _DRAWS_PER_CHUNK = 256
+_MANY_DRAWS, _DRAWS_PER_LARGE_CHUNK = 4096, 1024
+"""A call costs 0.2 ms, which many small ones would make most of the time; of few draws, large ones would waste most."""
 _CHUNK_BYTES = 64 * 2**20
 
 
@@ -62,7 +64,8 @@ def constrained_draws(
         order = {name: place for place, name in enumerate([v.name for v in target.layout.variables])}
         shapes = dict(sorted(shapes.items(), key=lambda item: order.get(item[0], len(order))))  # JAX sorts by name
         bytes_per_draw = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(shapes))
-        size = max(1, min(_DRAWS_PER_CHUNK, len(z), _CHUNK_BYTES // max(bytes_per_draw, 1)))
+        most = _DRAWS_PER_CHUNK if len(z) <= _MANY_DRAWS else _DRAWS_PER_LARGE_CHUNK
+        size = max(1, min(most, len(z), _CHUNK_BYTES // max(bytes_per_draw, 1)))
         out = {name: np.empty((len(z), *leaf.shape), leaf.dtype) for name, leaf in shapes.items()}
         for start in range(0, len(z), size):
             index = np.minimum(np.arange(start, start + size), len(z) - 1)  # the last chunk repeats the last draw

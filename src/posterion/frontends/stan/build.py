@@ -137,7 +137,8 @@ def _digest(program: Program, toolchain: Toolchain) -> str:
 def _own_sources() -> dict[str, str]:
     """Our own C++ by the name of its file."""
     folder = resources.files("posterion.frontends.stan")
-    return {name: folder.joinpath(name).read_text(encoding="utf-8") for name in ("shim.cpp", "tanh.hpp", "model_base_crtp.hpp")}
+    names = ("shim.cpp", "tanh.hpp", "model_base_crtp.hpp")
+    return {name: folder.joinpath(name).read_text(encoding="utf-8") for name in names}
 
 
 def _folder() -> Path:

@@ -72,7 +72,7 @@ class Toolchain:
 
     @property
     def collector_flags(self) -> tuple[str, ...]:
-        """Lets GCC collect its garbage late: a twentieth of its time, for 400 MB more of memory where there is enough."""
+        """Lets GCC collect its garbage late, which saves a twentieth of its time, where there is memory enough."""
         gcc = "Free Software Foundation" in self.compiler_version
         return ("--param=ggc-min-heapsize=1048576",) if gcc and _memory() >= _ENOUGH_MEMORY else ()
 
