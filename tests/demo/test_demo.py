@@ -13,6 +13,7 @@ import posterion as po
 from posterion.demo import run_demo
 from posterion.demo.data import load_data
 from posterion.demo.fresh_process import FreshProcess
+from posterion.demo.painter import Painter
 from posterion.demo.steps import expected_refusal, score
 from posterion.errors import OptionError, PosterionError
 from tests.report.test_page import read
@@ -108,6 +109,11 @@ def test_what_should_be_refused_and_is_not_fails_loudly():
     with expected_refusal() as messages:
         raise PosterionError("no")
     assert messages == ["no"]
+
+
+def test_a_picture_that_cannot_be_drawn_says_why():
+    with Painter() as painter, pytest.raises(PosterionError, match="ended at 'nothing': KeyError: 'nothing'"):
+        painter.draw("nothing").result()
 
 
 def test_new_process_that_fails_says_why(tmp_path):

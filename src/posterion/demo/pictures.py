@@ -1,5 +1,6 @@
 """The pictures of the demonstration, with what they show in words."""
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import xarray as xr
@@ -25,28 +26,10 @@ if TYPE_CHECKING:
     import matplotlib.figure
 
 
-def draw_all(
-    data: Data,
-    history: xr.Dataset,
-    minibatch_history: xr.Dataset,
-    draws: xr.DataTree,
-    held_out: HeldOut,
-    surfaces: Surfaces,
-) -> dict[str, Picture]:
-    """Draw every picture, by name and in the order of the story."""
+def draw(name: str, *shown: object) -> Picture:
+    """Draw the picture of this name; what else it takes, the function of that picture says."""
     with look():
-        pictures = [
-            _classes(data),
-            _elbo(history, "elbo", ELBO_CAPTION),
-            _elbo(minibatch_history, "minibatch_elbo", _MINIBATCH_CAPTION),
-            _parameters(draws),
-            _labels(data, held_out),
-            _reliability(data, held_out),
-            _probability(data, surfaces),
-            _predicted_class_sd(data, surfaces),
-            _uncertainty(data, surfaces),
-        ]
-    return {picture.name: picture for picture in pictures}
+        return _DRAWN[name](*shown)
 
 
 _MINIBATCH_CAPTION = (
@@ -68,11 +51,15 @@ def _classes(data: Data) -> Picture:
     )
 
 
-def _elbo(history: xr.Dataset, name: str, caption: str) -> Picture:
+def _elbo(history: xr.Dataset, name: str = "elbo", caption: str = ELBO_CAPTION) -> Picture:
     figure = new_figure(6.6, 3.7)
     plot_elbo(history, ax=figure.subplots())
     falls = f"It falls and settles after {history.sizes['step']:,} steps."
     return _picture(figure, name, f"Line plot of the negative ELBO over the steps of the fit. {falls}", caption)
+
+
+def _minibatch_elbo(history: xr.Dataset) -> Picture:
+    return _elbo(history, "minibatch_elbo", _MINIBATCH_CAPTION)
 
 
 def _parameters(draws: xr.DataTree) -> Picture:
@@ -183,6 +170,19 @@ def _uncertainty(data: Data, surfaces: Surfaces) -> Picture:
         "there are. Right: how far posterior draws disagree, small where there are data and large along the boundary "
         "beyond them. The lower pictures, in nats, add up to the entropy of the prediction.",
     )
+
+
+_DRAWN: dict[str, Callable[..., Picture]] = {
+    "data": _classes,
+    "elbo": _elbo,
+    "minibatch_elbo": _minibatch_elbo,
+    "parameters": _parameters,
+    "predicted_labels": _labels,
+    "reliability": _reliability,
+    "probability": _probability,
+    "predicted_class_sd": _predicted_class_sd,
+    "uncertainty": _uncertainty,
+}
 
 
 def _picture(figure: "matplotlib.figure.Figure", name: str, alt: str, caption: str) -> Picture:

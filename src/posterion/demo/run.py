@@ -1,7 +1,5 @@
 """The demonstration from beginning to end."""
 
-import importlib
-import threading
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -11,6 +9,7 @@ from rich.console import Console
 
 from posterion._optional import import_optional
 from posterion.demo.data import DATA_SETS, load_data
+from posterion.demo.painter import Painter
 from posterion.demo.terminal import Narrator
 from posterion.errors import OptionError
 
@@ -99,16 +98,18 @@ def run_demo(
         raise OptionError(f"the output {str(folder)!r} is a file; give a folder")
     narrator = Narrator(console or Console())
     narrator.title(f"Posterion demo: a Bayesian neural network on {data}, seed {random_seed}")
-    with narrator.step("Data") as step:
-        rows = load_data(data)
-        step.say(f"{rows.source}; {len(rows.Y_train)} rows to fit, {len(rows.Y_test)} held out")
-    with narrator.step("Imports") as step:
-        step.say(_import_what_is_needed())
-    folder.mkdir(parents=True, exist_ok=True)
-    from posterion.demo.steps import QUICK, Size
-    from posterion.demo.story import tell
+    with Painter() as painter:  # what it needs is loaded while this process loads other things
+        with narrator.step("Data") as step:
+            rows = load_data(data)
+            step.say(f"{rows.source}; {len(rows.Y_train)} rows to fit, {len(rows.Y_test)} held out")
+        with narrator.step("Imports") as step:
+            step.say(_import_what_is_needed())
+        folder.mkdir(parents=True, exist_ok=True)
+        from posterion.demo.steps import QUICK, Size
+        from posterion.demo.story import tell
 
-    found = tell(rows, folder, narrator, QUICK if quick else Size(), {"random_seed": random_seed, "progress": progress})
+        options = {"random_seed": random_seed, "progress": progress}
+        found = tell(rows, folder, narrator, painter, QUICK if quick else Size(), options)
     return _conclude(found, folder, narrator)
 
 
@@ -119,8 +120,6 @@ def _import_what_is_needed() -> str:
 
     import posterion
 
-    # Pictures are drawn late; their packages load while the first fit compiles, which leaves the interpreter free.
-    threading.Thread(target=importlib.import_module, args=("posterion.demo.pictures",), daemon=True).start()
     return f"posterion {posterion.__version__}, PyMC {pymc.__version__}, JAX {jax.__version__}"
 
 

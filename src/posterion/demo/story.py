@@ -1,12 +1,11 @@
 """The demonstration's steps in order, each told as it is done.
 
-On two cores the new process loads while mini-batches are fitted, and pictures are drawn while the last fit runs; the
-fits whose seconds are told have a core to themselves.
+On two cores a second process draws pictures all the while, each as soon as there is what it shows, and a third loads
+the saved posterior while mini-batches are fitted; on one they take turns with the fits.
 """
 
 import tempfile
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +17,16 @@ from posterion.demo.data import Data
 from posterion.demo.fresh_process import FreshProcess
 from posterion.demo.model import construct_minibatch_nn, construct_mistaken_nn, construct_nn
 from posterion.demo.page import Findings
+from posterion.demo.painter import Painter
 from posterion.demo.steps import Size, expected_refusal, predict_surfaces, score
 from posterion.demo.terminal import Narrator
 
 _INPUT = "ann_input"
 
 
-def tell(data: Data, folder: Path, narrator: Narrator, size: Size, options: Mapping[str, Any]) -> Findings:
+def tell(
+    data: Data, folder: Path, narrator: Narrator, painter: Painter, size: Size, options: Mapping[str, Any]
+) -> Findings:
     """Go through all steps.
 
     Parameters
@@ -35,11 +37,14 @@ def tell(data: Data, folder: Path, narrator: Narrator, size: Size, options: Mapp
         For the saved posterior.
     narrator
         Tells every step.
+    painter
+        Draws the pictures.
     size
         How much work to do.
     options
         ``random_seed`` and ``progress`` of the fits.
     """
+    drawings = {"data": painter.draw("data", data)}
     with narrator.step("Model") as step:
         neural_network = construct_nn(data.X_train, data.Y_train)
         step.say(f"PyMC, unchanged: {_weights(neural_network)}")
@@ -47,6 +52,7 @@ def tell(data: Data, folder: Path, narrator: Narrator, size: Size, options: Mapp
         posterior = po.fit(method="advi", stop=size.rule(), **options)
         for line in _fit_lines(posterior):
             step.say(line)
+    drawings["elbo"] = painter.draw("elbo", posterior.history)
     with narrator.step("Fixed steps") as step, neural_network:
         fixed = po.fit(method="advi", n=size.steps, **options)
         step.say(f"n={size.steps:,}: ELBO {fixed.elbo:.2f} in {fixed.record.seconds_running:.2f} s")
@@ -54,13 +60,18 @@ def tell(data: Data, folder: Path, narrator: Narrator, size: Size, options: Mapp
         draws = posterior.sample(size.draws)
         names = ", ".join(map(str, draws["posterior"].data_vars))
         step.say(f"{size.draws:,} draws of {names} as an ArviZ DataTree")
+    drawings["parameters"] = painter.draw("parameters", draws)
     with narrator.step("Predict") as step:
         prediction = posterior.predict({_INPUT: data.X_test}, draws=size.draws)
         held_out = score(data, prediction.mean["out"])
         step.say(f"{held_out.correct} of {held_out.rows} held-out rows right")
+    for name in ("predicted_labels", "reliability"):
+        drawings[name] = painter.draw(name, data, held_out)
     with narrator.step("Surface") as step:
         surfaces = predict_surfaces(posterior, size)
         step.say(f"{size.draws:,} draws over {surfaces.mean.size:,} points: mean, spread, and its parts")
+    for name in ("probability", "predicted_class_sd", "uncertainty"):
+        drawings[name] = painter.draw(name, data, surfaces)
     with narrator.step("Save") as step:
         file = folder / f"{data.name}.posterion"
         posterior.save(file)
@@ -68,7 +79,6 @@ def tell(data: Data, folder: Path, narrator: Narrator, size: Size, options: Mapp
     with (
         tempfile.TemporaryDirectory() as exchange,
         FreshProcess(file, {_INPUT: data.X_test}, size.draws, Path(exchange)) as process,
-        ThreadPoolExecutor(1) as painter,
     ):
         with narrator.step("Mini-batches") as step:
             by_model = po.fit(
@@ -77,7 +87,7 @@ def tell(data: Data, folder: Path, narrator: Narrator, size: Size, options: Mapp
                 **options,
             )
             step.say(_minibatch_line("pm.Minibatch", by_model))
-            drawing = painter.submit(_draw, data, posterior, by_model, draws, held_out, surfaces)
+            drawings["minibatch_elbo"] = painter.draw("minibatch_elbo", by_model.history)
             by_option = po.fit(neural_network, batch_size=size.batch_size, stop=size.rule(), **options)
             step.say(_minibatch_line(f"batch_size={size.batch_size}", by_option))
             minibatch_probability = by_model.predict({_INPUT: data.X_test}, draws=size.draws).mean["out"]
@@ -91,9 +101,9 @@ def tell(data: Data, folder: Path, narrator: Narrator, size: Size, options: Mapp
                 f"a new process without PyMC predicted {again.rows} rows {again.seconds:.1f} s after its start; "
                 f"largest difference {again.largest_difference:.1g}"
             )
-        with narrator.step("Pictures") as step:
-            pictures = drawing.result()
-            step.say(f"{len(pictures)} pictures")
+    with narrator.step("Pictures") as step:
+        pictures = {name: drawing.result() for name, drawing in drawings.items()}
+        step.say(f"{len(pictures)} pictures")
     return Findings(
         data=data,
         size=size,
@@ -136,11 +146,3 @@ def _refusal(X_train: np.ndarray, Y_train: np.ndarray, size: Size, options: Mapp
     with expected_refusal() as messages:
         po.fit(construct_mistaken_nn(X_train, Y_train, batch_size=size.batch_size), n=1, **options)
     return messages[0]
-
-
-def _draw(
-    data: Data, posterior: po.Posterior, by_model: po.Posterior, draws: Any, held_out: Any, surfaces: Any
-) -> dict:
-    from posterion.demo.pictures import draw_all
-
-    return draw_all(data, posterior.history, by_model.history, draws, held_out, surfaces)
