@@ -312,7 +312,8 @@ def test_scales_that_differ_get_axes_of_their_own_and_wide_variables_their_own_l
     figure = plot_parameters(posterior, figure=new_figure(*size))
     a, b = figure.axes[:2]
     assert np.ptp(a.get_ylim()) > 1000 * np.ptp(b.get_ylim())
-    alone = plot_parameters(posterior, var_names=["b"], figure=new_figure(3, 3))
+    group = xr.DataTree.from_dict({"posterior": posterior})["posterior"]
+    alone = plot_parameters(group, var_names=["b"], figure=new_figure(3, 3))
     assert [ax.get_title(loc="left") for ax in alone.axes] == ["b"]
 
 

@@ -43,12 +43,15 @@ class Calibration:
         Degrees of freedom of the noise.
     temperature
         By which logits are divided.
+    shift
+        Added to them afterwards; empty for none.
     """
 
     noise: float = 1.0
     spread: float = 1.0
     freedom: float = np.inf
     temperature: float = 1.0
+    shift: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -107,20 +110,49 @@ def calibrate_numeric(held: Sequence[HeldOut], y: np.ndarray, weights: np.ndarra
 
 
 def calibrate_classes(held: Sequence[HeldOut], y: np.ndarray, weights: np.ndarray) -> tuple[Calibration, float]:
-    """Temperature of the logits, and the scale of their covariance, from held-out rows; and their score."""
+    """Temperature of the logits, and the scale of their covariance, from held-out rows; and their score.
+
+    Where all members have left out the same rows, and many, those have more to say: of the scale of the covariance,
+    which may be far from one, and of how often each class is to be expected.
+    """
     together = _Together.of(held, MOST_LOGITS // held[0].means.shape[1])
     y, w, members = y[together.rows], weights[together.rows], together.members
     logits = Logits(np.concatenate([h.means for h in members]), np.concatenate([h.covariances for h in members]))
 
+    many = together.shared and len(together.rows) >= MANY_HELD_OUT
+
     def loss(p: np.ndarray) -> float:
         scaled = logits.scaled(float(np.exp(p[0])), float(np.exp(p[1])))
-        prior = 0.5 * p[0] ** 2 / 0.25 + 0.5 * p[1] ** 2
+        prior = 0.5 * p[0] ** 2 / 0.25 + 0.5 * p[1] ** 2 / (9.0 if many else 1.0)
         return (prior - w @ together.log_mean(_probability(scaled, y[together.place]))) / w.sum()
 
     best = _minimum(loss, np.zeros(2))
-    return Calibration(temperature=float(np.exp(best[0])), spread=float(np.exp(best[1]))), -loss(best)
+    temperature, spread = (float(factor) for factor in np.exp(best))
+    shift = _shift(logits, temperature, spread, w[together.place]) if many else ()
+    return Calibration(temperature=temperature, spread=spread, shift=shift), -loss(best)
 
 
+def _shift(logits: Logits, temperature: float, spread: float, weights: np.ndarray) -> tuple[float, ...]:
+    """What makes each class as frequent on average as the modes say, whose biases have been fitted to just that.
+
+    Expectations over wide logits, and a temperature above one, pull all probabilities towards equal ones: the rarer
+    class would be expected too often.
+    """
+    shares = lambda logits: np.log(np.maximum(np.average(logits.expectations()[0], axis=0, weights=weights), 1e-12))
+    wanted = shares(Logits(logits.means, np.zeros_like(logits.covariances)))
+    shift = np.zeros(logits.means.shape[1])
+    for _ in range(MOST_SHIFTS):
+        missing = wanted - shares(logits.scaled(temperature, spread, tuple(shift)))
+        step = missing[1:] - missing[0] if len(shift) == 1 else missing - missing.mean()
+        shift = shift + step
+        if np.abs(step).max() < 1e-3:
+            break
+    return tuple(shift.tolist())
+
+
+MANY_HELD_OUT = 300
+"""Rows that all have left out from which they may move probabilities as a whole."""
+MOST_SHIFTS = 20
 MOST_LOGITS = 40_000
 """Held-out rows times classes that are looked at: two numbers do not need more."""
 
@@ -142,6 +174,11 @@ class _Together:
     members: list[HeldOut]
     rows: np.ndarray
     place: np.ndarray
+
+    @property
+    def shared(self) -> bool:
+        """Whether every member has left out every row."""
+        return len(self.place) == len(self.members) * len(self.rows)
 
     @classmethod
     def of(cls, held: Sequence[HeldOut], most: float | int) -> "_Together":

@@ -15,8 +15,8 @@ from posterion.errors import PosteriorFileError
 from posterion.estimators import kinds
 from posterion.posterior import store
 
-FORMAT = 2
-"""2 keeps triangles without their zeros; files of format 1 are read as well."""
+FORMAT = 3
+"""2 keeps triangles without their zeros, 3 has shifts of logits; files of earlier formats are read as well."""
 
 
 def save(estimator: Any, path: str | os.PathLike) -> None:

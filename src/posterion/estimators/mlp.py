@@ -238,5 +238,5 @@ class BayesianMLPClassifier(AbstractClassifier, AbstractMLP):
     def _members(self, X: Any) -> tuple[np.ndarray, list[Logits]]:
         functions = self._functions(X)
         calibration: Calibration = self._state["calibration"]
-        members = [Logits(*f).scaled(calibration.temperature, calibration.spread) for f in functions]
+        members = [Logits(*f).scaled(calibration.temperature, calibration.spread, calibration.shift) for f in functions]
         return np.full(len(members), 1 / len(members)), members

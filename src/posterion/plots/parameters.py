@@ -54,7 +54,7 @@ def plot_parameters(
     Parameters
     ----------
     draws
-        An ArviZ tree with the group ``posterior``, or that dataset, with dims (chain, draw, ...).
+        An ArviZ tree with the group ``posterior``, that group, or its dataset, with dims (chain, draw, ...).
     var_names
         The variables; None for all.
     probability
@@ -111,9 +111,10 @@ def _widest(lines: Sequence[Sequence[_Marginals]]) -> int:
 
 
 def _found(draws: xr.DataTree | xr.Dataset, var_names: Sequence[str] | None) -> list[_Marginals]:
-    posterior = draws["posterior"].to_dataset() if isinstance(draws, xr.DataTree) else draws
-    names = [str(name) for name in (posterior.data_vars if var_names is None else var_names)]
-    return [_marginals(posterior[name], name) for name in names]
+    if isinstance(draws, xr.DataTree):  # the tree, or what `tree["posterior"]` gives
+        draws = (draws["posterior"] if "posterior" in draws.children else draws).to_dataset()
+    names = [str(name) for name in (draws.data_vars if var_names is None else var_names)]
+    return [_marginals(draws[name], name) for name in names]
 
 
 def _marginals(values: xr.DataArray, name: str) -> _Marginals:
