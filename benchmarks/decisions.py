@@ -269,8 +269,8 @@ def census_table(record):
         "## A census, from the command line",
         "",
         "`posterion fit` on the adult census (48,842 rows, 14 columns, labels and missing cells as they are), "
-        f"{len(splits)} random splits, {splits[0]['rows']:,} rows held out in each; boosting is scikit-learn's with its "
-        "defaults, on the same rows and columns.",
+        f"{len(splits)} random splits, {splits[0]['rows']:,} rows held out in each; boosting is scikit-learn's "
+        "with its defaults, on the same rows and columns.",
         "",
         "| figure, target |",
         "|---|",

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from scipy import special
 
+from posterion.estimators import BayesianMLPClassifier
 from posterion.estimators.classes import Logits
-from posterion.estimators.ensemble import HeldOut, calibrate_classes, calibrate_numeric
+from posterion.estimators.ensemble import HeldOut, calibrate_classes, calibrate_numeric, folds_of, groups_of
 
 
 def test_the_temperature_of_overconfident_logits_is_found():
@@ -62,3 +63,23 @@ def test_a_temperature_does_not_make_rare_classes_frequent(levels):
     assert expected(found.temperature, found.spread).min() > 1.3 * modes.min()
     apart = [HeldOut(part, 2 * honest[part], covariances[part], 1.0) for part in (rows[::2], rows[1::2])]
     assert calibrate_classes(apart, y, np.ones(1500))[0].shift == ()  # no row is there that all have left out
+
+
+def test_rows_with_equal_inputs_are_left_out_together():
+    rng = np.random.default_rng(4)
+    x, y = rng.integers(0, 5, (300, 2)).astype(float), rng.integers(0, 2, 300).astype(float)
+    folds = folds_of(x, y, groups_of(x), 5, 0)
+    assert len(set(folds.tolist())) == 5
+    assert len(np.unique(np.column_stack([x, folds]), axis=0)) == len(np.unique(x, axis=0))
+    order = rng.permutation(300)
+    np.testing.assert_array_equal(folds_of(x[order], y[order], groups_of(x[order]), 5, 0), folds[order])
+
+
+def test_a_table_of_few_different_rows_is_learned():
+    """Eight kinds of rows: one outcome of a kind left out, and the other not, would teach that it does not happen."""
+    rng = np.random.default_rng(5)
+    x = rng.integers(0, 2, (400, 3)).astype(float)
+    y = (rng.random(400) < special.expit(3 * x[:, 0] - 1.5)).astype(int)
+    p = BayesianMLPClassifier((6,), n_members=2, random_state=0).fit(x, y).predict_proba(x)[:, 1]
+    for value in (0, 1):
+        np.testing.assert_allclose(p[x[:, 0] == value].mean(), y[x[:, 0] == value].mean(), atol=0.03)

@@ -250,6 +250,19 @@ def test_missing_labels_reach_the_model_as_none():
     assert part["ward"].tolist() == [None, "east"]
 
 
+def test_tables_may_have_decimal_commas_where_none_separate():
+    def sizes(text):
+        with tempfile.TemporaryFile() as file:
+            file.write(text)
+            file.seek(0)
+            (part,) = frames_from_csv(FakeRegressor(), file, rows=10, most=9)
+        return part["size"].tolist()
+
+    assert sizes(b"age;size;smoker;ward\n1;2,5;0;a,b\n1;-0,125;0;east\n1;;0;east\n")[:2] == [2.5, -0.125]
+    with pytest.raises(RefusedError, match="1,500"):
+        sizes(b"age;size;smoker;ward\n1;1,500;0;east\n")
+
+
 # ---- the row among others
 def test_a_surface_is_predicted_over_two_inputs(client):
     found = client.post("/surface", json={"row": ROW, "first": "age", "second": "size"}).json()

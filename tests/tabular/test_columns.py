@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from posterion.errors import DataError
-from posterion.tabular.columns import Schema, check_rows, infer_schema
+from posterion.tabular.columns import Schema, as_numbers, check_rows, infer_schema, kind_of
 
 N = 60
 FRAME = pd.DataFrame(
@@ -92,7 +92,7 @@ def test_new_labels_and_far_values_are_noted():
     ("change", "message"),
     [
         ({"age": ["old", 30]}, "column 'age', row 1: found 'old', expected a number"),
-        ({"smoker": ["yes", "sometimes"]}, "column 'smoker', row 2: found 'sometimes', expected a boolean"),
+        ({"smoker": ["yes", "sometimes"]}, "column 'smoker', row 2: found 'sometimes', expected yes or no"),
         ({"visit": ["2020-01-01", "soon"]}, "column 'visit', row 2: found 'soon', expected a date"),
         ({"marker": [0.0, np.inf]}, "column 'marker', row 2"),
     ],
@@ -101,6 +101,33 @@ def test_cells_that_do_not_fit_are_named(change, message):
     schema = infer_schema(FRAME)
     with pytest.raises(DataError, match=message):
         check_rows(FRAME.iloc[:2].assign(**change), schema)
+
+
+def test_dates_are_read_where_they_can_be_in_one_way_only():
+    days = ["31.3.2020", "2020-03-31", "2020/3/31", "31.03.2020 06:00"]
+    years = as_numbers(pd.Series(days), "date")
+    np.testing.assert_allclose(years[:3], 50.246, atol=1e-3)
+    np.testing.assert_allclose(years[3] - years[0], 0.25 / 365.25)
+    assert {kind_of(pd.Series([day])) for day in days} == {"date"}
+    assert kind_of(pd.Series(["03/04/2020"])) == "category"
+
+
+@pytest.mark.parametrize(
+    ("cell", "what_to_do"),
+    [
+        ("{}.50 €", "write them as 1234.5"),
+        ("1,{}", "write them as 1234.5"),
+        ("03/04/2{}", "write them as 2020-03-31"),
+        ("P-{}", None),
+        ("0{}", None),
+    ],
+)
+def test_numbers_and_dates_that_cannot_be_read_are_not_left_out_in_silence(cell, what_to_do):
+    cells = [cell.format(k) + ("" if cell != "0{}" else "A") for k in range(100, 200)]
+    ((_, reason),) = infer_schema(FRAME.iloc[[0] * 50 + [1] * 50].assign(cost=cells)).dropped[-1:]
+    assert "identifier or free text" in reason
+    assert ("write them" in reason) == (what_to_do is not None)
+    assert what_to_do is None or what_to_do in reason
 
 
 def test_absent_columns_are_named():

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from posterion.errors import DataError
 from posterion.tabular.reading import read_parts, read_table
+from posterion.tabular.targets import read_target
 
 FRAME = pd.DataFrame({"age": [31, 45, 62], "sex": ["f", "m", "f"], "value": [0.5, np.nan, -2.25]})
 
@@ -37,6 +38,34 @@ def test_delimiters_are_recognised(tmp_path, delimiter):
     path = tmp_path / "table.csv"
     path.write_text(f'"a, b; c"{delimiter}d\n1{delimiter}2\n')
     assert read_table(path).to_dict("list") == {"a, b; c": [1], "d": [2]}
+
+
+@pytest.mark.parametrize(
+    ("text", "numbers"),
+    [
+        ("a;b\n1,5;2,25\n-1,25;\n", [1.5, -1.25]),
+        ("a\tb\n1,5\tx,y\n,75\tz\n", [1.5, 0.75]),
+        ("a;b\n1.5;x\n2.5;y\n", [1.5, 2.5]),
+        ("a;b\n1,500;2.5\n2,750;3.5\n", ["1,500", "2,750"]),
+        ("a;b\n1,500;x\n2,750;y\n", ["1,500", "2,750"]),
+    ],
+)
+def test_decimal_commas_are_told_from_those_between_thousands(tmp_path, text, numbers):
+    path = tmp_path / "table.csv"
+    path.write_text(text)
+    assert read_table(path)["a"].tolist() == numbers
+
+
+def test_a_sheet_is_chosen_by_its_name(tmp_path):
+    path = tmp_path / "two.xlsx"
+    with pd.ExcelWriter(path) as book:
+        pd.DataFrame({"note": ["see below"]}).to_excel(book, sheet_name="Notes", index=False)
+        FRAME.to_excel(book, sheet_name="Data", index=False)
+    pd.testing.assert_frame_equal(read_table(f"{path}:Data"), FRAME, check_dtype=False)
+    with pytest.raises(DataError, match=r"no column 'age' .* sheets \['Notes', 'Data'\], of which the first is read"):
+        read_target(read_table(path), "age")
+    with pytest.raises(DataError, match=r"no sheet 'Date'; it has \['Notes', 'Data'\]"):
+        read_table(f"{path}:Date")
 
 
 def test_missing_values_have_many_names(tmp_path):

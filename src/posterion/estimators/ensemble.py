@@ -4,8 +4,8 @@ Each small member leaves out one fold of the rows, large ones all the same. Ther
 chosen, and on all that was left out the scale of noise and covariance is put right, with the noise's degrees of
 freedom, or the temperature of the logits: by maximum of the held-out log density under a weak prior that prefers to
 change nothing. A row that several members have left out is predicted by their average, as new rows are. Rows get their
-fold by what they hold, so equal rows are in the same one, and neither their order nor a weight instead of a repetition
-matters.
+fold by what they hold, so rows with equal inputs are in the same one, and neither their order nor a weight instead of a
+repetition matters.
 """
 
 import zlib
@@ -68,10 +68,25 @@ class HeldOut:
         return replace(self, rows=self.rows[which], means=self.means[which], covariances=self.covariances[which])
 
 
-def folds_of(x: np.ndarray, y: np.ndarray, folds: int, seed: int) -> np.ndarray:
-    """A fold for each row, from what it holds."""
-    joined = np.ascontiguousarray(np.column_stack([x, y]) + 0.0)  # one sign of zero
-    return np.fromiter((zlib.crc32(row.tobytes(), seed) % folds for row in joined), int, len(joined))
+def groups_of(x: np.ndarray) -> np.ndarray:
+    """A number for each row, from 0 on, the same for rows with the same inputs."""
+    return np.unique(_checksums(x, 0), return_inverse=True)[1]
+
+
+def folds_of(x: np.ndarray, y: np.ndarray, groups: np.ndarray, folds: int, seed: int) -> np.ndarray:
+    """A fold for each row, from what it holds, the same for all rows of a group.
+
+    If those with one outcome were left out and those with another were not, members would learn from the latter that
+    the left-out outcome does not happen.
+    """
+    least = np.full(groups.max() + 1, np.inf)
+    np.minimum.at(least, groups, y)
+    return _checksums(np.column_stack([x, least[groups]]), seed) % folds
+
+
+def _checksums(rows: np.ndarray, seed: int) -> np.ndarray:
+    rows = np.ascontiguousarray(rows + 0.0)  # one sign of zero
+    return np.fromiter((zlib.crc32(row.tobytes(), seed) for row in rows), int, len(rows))
 
 
 def held_out_score(

@@ -28,7 +28,7 @@ MOST_WEIGHTS, MOST_WORK = 600, 2e8
 LARGE_UNITS = ((5_000, (64,)), (np.inf, (128, 64)))
 """Hidden layers by rows, where the full covariance is out of reach."""
 FEWEST_FOR_FOLDS = 60
-"""With fewer rows nothing is held out: the evidence alone decides."""
+"""With fewer rows, or with fewer that differ in their inputs, nothing is held out: the evidence alone decides."""
 MOST_HELD_OUT = 10_000
 LARGE_MEMBERS = 5
 FEWEST_FOR_TRIALS, SHARE_OF_LARGE = 4_000, 0.1
@@ -233,11 +233,14 @@ class AbstractMLP(AbstractEstimator):
         """
         if not self.early_stopping or weights.sum() < FEWEST_FOR_FOLDS:
             return None
+        groups = ensemble.groups_of(x)
+        if groups.max() + 1 < FEWEST_FOR_FOLDS:
+            return None
         share = 1 / max(min(apart, 10), 5) if apart else SHARE_OF_LARGE
         if self.validation_fraction != "auto":
             share = float(self.validation_fraction)
         parts = max(2, round(1 / min(share, MOST_HELD_OUT / len(y))))
-        folds = ensemble.folds_of(x, y, parts, seed)
+        folds = ensemble.folds_of(x, y, groups, parts, seed)
         return np.where(folds < max(apart, 1), folds, -1)
 
     def _small_member(self, network, likelihood, start, shared, hold, rng, continued):

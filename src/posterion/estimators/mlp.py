@@ -28,7 +28,7 @@ class BayesianMLPRegressor(AbstractRegressor, AbstractMLP):
     n_members : 'auto' or int, default='auto'
         Networks, each from random weights of its own: 10 small ones or 5 larger ones by default.
     early_stopping : bool, default=True
-        Whether each network leaves out some rows, to stop by and to calibrate with. Never done below 60 rows.
+        Whether each network leaves out some rows, to stop by and to calibrate with. Never done below 60 different rows.
     validation_fraction : 'auto' or float, default='auto'
         Share of the rows that each network leaves out; by default one over the number of networks, or a tenth that all
         leave out where larger networks meet 4,000 rows.
@@ -131,7 +131,7 @@ class BayesianMLPClassifier(AbstractClassifier, AbstractMLP):
     class_weight : dict or 'balanced', default=None
         Weights of the classes.
     early_stopping : bool, default=True
-        Whether each network leaves out some rows, to stop by and to calibrate with. Never done below 60 rows.
+        Whether each network leaves out some rows, to stop by and to calibrate with. Never done below 60 different rows.
     validation_fraction : 'auto' or float, default='auto'
         Share of the rows that each network leaves out; by default one over the number of networks, or a tenth that all
         leave out where larger networks meet 4,000 rows.

@@ -18,7 +18,9 @@ _MISSING = ("", "NA", "N/A", "NaN", "nan", "null", "None", "?")
 _LARGEST_LINE = 1 << 20
 _LARGEST = 1e300
 _PLAIN = {float, int}
-_DATE = re.compile(r"(\d{4})-(\d{1,2})-(\d{1,2})(?:[ T](\d{1,2}):(\d{2})(?::(\d{2})(?:\.\d+)?)?)?Z?")
+_DATE = re.compile(r"(\d{4})[-/](\d{1,2})[-/](\d{1,2})(?:[ T](\d{1,2}):(\d{2})(?::(\d{2})(?:\.\d+)?)?)?Z?")
+_DAY_FIRST = re.compile(r"^(\d{1,2})\.(\d{1,2})\.(\d{4})")
+_DECIMAL_COMMA, _THOUSANDS = r"^\s*([-+]?\d*),(\d+)\s*$", r"\s*[-+]?[1-9]\d{0,2},\d{3}\s*"
 _SECONDS_PER_YEAR = 365.25 * 86_400
 
 
@@ -170,7 +172,7 @@ def _expected(one: Input) -> str:
 
 def _years(text: str) -> float | None:
     """Years from 1970 to a date that is written as one; None if there is no such day."""
-    found = _DATE.fullmatch(text)
+    found = _DATE.fullmatch(_DAY_FIRST.sub(r"\3-\2-\1", text))
     if found is None:
         return None
     try:
@@ -229,7 +231,8 @@ def frames_from_csv(model: ServedModel, file: IO[bytes], *, rows: int, most: int
                     continue
                 if done + len(part) > most:
                     raise RefusedError([Fault(f"the table has more than {most:,} rows")], 413)
-                yield _checked(model, part[wanted], done)
+                cells = part[wanted] if delimiter == ord(",") else _with_points(model, part[wanted])
+                yield _checked(model, cells, done)
                 done += len(part)
     except UnicodeDecodeError as error:
         raise RefusedError([Fault("the table is not UTF-8 text; save it as CSV UTF-8")]) from error
@@ -238,6 +241,17 @@ def frames_from_csv(model: ServedModel, file: IO[bytes], *, rows: int, most: int
         raise RefusedError([Fault(f"the table cannot be read as CSV: {detail}")]) from error
     if done == 0:
         raise RefusedError([Fault("the table has column names but no rows")])
+
+
+def _with_points(model: ServedModel, part: Any) -> Any:
+    """Decimal commas as points, unless all commas of a column may be those between thousands: these are refused."""
+    written = {}
+    for one in model.inputs:
+        cells = part[one.name]
+        commas = cells[cells.str.contains(",", regex=False)] if one.kind == "number" else cells[:0]
+        if len(commas) and not commas.str.fullmatch(_THOUSANDS).all():
+            written[one.name] = cells.str.replace(_DECIMAL_COMMA, r"\1.\2", regex=True)
+    return part.assign(**written)
 
 
 def _checked(model: ServedModel, part: Any, before: int) -> Any:

@@ -1,6 +1,7 @@
 """What the columns of a table are: numbers, categories, truth values or dates; and which cannot be used, and why."""
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -19,6 +20,12 @@ MOST_CATEGORIES = 50
 _CATEGORY_SHARE = 0.5
 """Distinct labels per row from which a column of text says something else in every row."""
 _TRUTH = {"true": True, "false": False, "yes": True, "no": False, "t": True, "f": False, "y": True, "n": False}
+_DATE = re.compile(r"(\d{4}[-/]\d{1,2}[-/]\d{1,2}|\d{1,2}\.\d{1,2}\.\d{4})([ T]\d{1,2}:\d{2}(:\d{2}(\.\d+)?)?)?Z?")
+"""Dates that can be read in one way only: the year first, or the day first and points between."""
+_TWO_WAYS = re.compile(r"\d{1,2}[-/]\d{1,2}[-/](\d{2}|\d{4})( .*)?")
+_NUMBER_WITH_MORE = re.compile(r"[^\w\s]{0,2} ?\d[\d.,' ]*([^\w\s]|[A-Za-z]{1,3})?")
+"""Money, thousands with marks between them, units, percentages: none of them like the numbers of a contract."""
+_EXPECTED = {"number": "a number", "boolean": "yes or no, or true or false", "date": "a date such as 2020-03-31"}
 _SECONDS_PER_YEAR = 365.25 * 86_400
 
 
@@ -162,8 +169,26 @@ def _column(values: "pd.Series") -> Column | str:
     counts = labels.value_counts()
     if len(counts) > MOST_CATEGORIES and len(counts) > _CATEGORY_SHARE * len(known):
         what = "is different in nearly every row (an identifier or free text)"
-        return f"{what}: {len(counts):,} values in {len(known):,} rows"
+        return f"{what}: {len(counts):,} values in {len(known):,} rows" + unread(known)
     return Column(name, "category", tuple(map(str, counts.index)), missing=missing)
+
+
+def unread(known: "pd.Series") -> str:
+    """What to do about text that a person would read as numbers or dates; nothing if it is just text."""
+    text = known.astype(str).str.strip()
+    if text.str.fullmatch(_TWO_WAYS).all():
+        return f". Dates such as {_shorten(text.iloc[0])} can be read in two ways: write them as 2020-03-31"
+    if text.str.fullmatch(_NUMBER_WITH_MORE).all() and text.str.contains(r"[.,'€$£¥%]").any():
+        return f". For numbers such as {_shorten(text.iloc[0])} to be read, write them as 1234.5, without anything else"
+    return ""
+
+
+def other_sheets(frame: "pd.DataFrame") -> str:
+    """Where else a column may be that the table lacks: in another sheet of the Excel file it was read from."""
+    sheets = frame.attrs.get("sheets", [])
+    if len(sheets) < 2:
+        return ""
+    return f". Its Excel file has the sheets {sheets}, of which the first is read unless one is named: FILE.xlsx:SHEET"
 
 
 def kind_of(values: "pd.Series") -> Kind:
@@ -183,8 +208,7 @@ def kind_of(values: "pd.Series") -> Kind:
         return "boolean"
     if pd.to_numeric(text, errors="coerce").notna().all():
         return "number"
-    looks_dated = text.str.fullmatch(r"\d{4}-\d{1,2}-\d{1,2}([ T]\d{1,2}:\d{2}(:\d{2}(\.\d+)?)?)?Z?")
-    return "date" if looks_dated.all() else "category"
+    return "date" if text.str.fullmatch(_DATE).all() else "category"
 
 
 def as_numbers(values: "pd.Series", kind: Kind) -> np.ndarray:
@@ -195,7 +219,9 @@ def as_numbers(values: "pd.Series", kind: Kind) -> np.ndarray:
         if pd.api.types.is_numeric_dtype(values.dtype):  # truth values, too: what a part of a table was taken for
             return np.full(len(values), np.nan)
         if not pd.api.types.is_datetime64_any_dtype(values.dtype):
-            values = values.astype("string")
+            values = values.astype("string").str.strip()
+            values = values.str.replace(r"^(\d{1,2})\.(\d{1,2})\.(\d{4})", r"\3-\2-\1", regex=True)
+            values = values.str.replace(r"^(\d{4})[-/](\d{1,2})[-/](\d{1,2})", _padded, regex=True)
         dates = pd.to_datetime(values, errors="coerce", utc=True, format="ISO8601")
         seconds = (dates - pd.Timestamp("1970-01-01", tz="UTC")).dt.total_seconds()
         return np.asarray(seconds, np.float64) / _SECONDS_PER_YEAR
@@ -204,6 +230,10 @@ def as_numbers(values: "pd.Series", kind: Kind) -> np.ndarray:
         truth = text.map({**_TRUTH, "1": True, "0": False, "1.0": True, "0.0": False})
         return np.asarray(truth.astype("float64"), np.float64)
     return np.asarray(pd.to_numeric(values, errors="coerce"), np.float64)
+
+
+def _padded(date: re.Match) -> str:
+    return f"{date[1]}-{date[2]:0>2}-{date[3]:0>2}"
 
 
 def _is_counter(numbers: np.ndarray) -> bool:
@@ -254,7 +284,7 @@ def check_rows(frame: "pd.DataFrame", schema: Schema, *, first_row: int = 1) -> 
 
     absent = [name for name in schema.names if name not in frame.columns]
     if absent:
-        raise DataError(f"the rows lack the columns {absent}; the model takes {schema.names}")
+        raise DataError(f"the rows lack the columns {absent}; the model takes {schema.names}{other_sheets(frame)}")
     cells: dict[str, np.ndarray] = {}
     for column in schema.columns:
         values = frame[column.name]
@@ -265,9 +295,9 @@ def check_rows(frame: "pd.DataFrame", schema: Schema, *, first_row: int = 1) -> 
         numbers = as_numbers(values, column.kind)
         wrong = np.flatnonzero((np.isnan(numbers) & values.notna().to_numpy()) | np.isinf(numbers))
         if wrong.size:
-            cell = _shorten(values.iloc[wrong[0]])
+            cell, wanted = _shorten(values.iloc[wrong[0]]), _EXPECTED[column.kind]
             raise DataError(
-                f"column {column.name!r}, row {first_row + int(wrong[0])}: found {cell}, expected a {column.kind}"
+                f"column {column.name!r}, row {first_row + int(wrong[0])}: found {cell}, expected {wanted}"
                 + (f" ({wrong.size} such cells)" if wrong.size > 1 else "")
             )
         cells[column.name] = numbers

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 import sys
 from collections.abc import Iterator
 from os import PathLike
@@ -32,8 +33,9 @@ def read_table(path: str | PathLike) -> "pd.DataFrame":
     ----------
     path
         A file whose ending says what it is (``.csv``, ``.tsv``, ``.txt``, ``.parquet``, ``.feather``, ``.arrow``,
-        ``.xlsx``), or ``-`` for CSV on standard input. CSV may be separated by commas, semicolons, tabs or bars, and be
-        compressed (``.csv.gz``).
+        ``.xlsx``), or ``-`` for CSV on standard input. CSV may be separated by commas, semicolons, tabs or bars, have
+        decimal commas unless commas separate, and be compressed (``.csv.gz``). Of an Excel file the first sheet is
+        read, or the one named after a colon (``patients.xlsx:2024``).
 
     Returns
     -------
@@ -71,7 +73,7 @@ def read_parts(path: str | PathLike, *, rows: int = ROWS_PER_PART) -> Iterator["
     elif kind == "feather":
         parts = _feather_parts(name, rows)
     else:
-        parts = _excel_parts(name, rows)
+        parts = _excel_parts(*_sheet_of(name), rows)
     empty = True
     for part in parts:
         empty = empty and part.empty
@@ -83,7 +85,7 @@ def read_parts(path: str | PathLike, *, rows: int = ROWS_PER_PART) -> Iterator["
 def _kind(name: str) -> str:
     if name == STANDARD_INPUT:
         return "csv"
-    path = Path(name)
+    path = Path(_sheet_of(name)[0])
     if path.is_dir():
         raise DataError(f"{name!r} is a folder; expected a file with a table")
     if not path.exists():
@@ -127,6 +129,7 @@ def _csv_parts(name: str, rows: int) -> Iterator["pd.DataFrame"]:
         text = io.TextIOWrapper(_Joined(head, stream), encoding="utf-8-sig", newline="")
         options: dict[str, Any] = {
             "sep": delimiter,
+            "decimal": _decimal(head, delimiter),
             "na_values": _MISSING,
             "keep_default_na": False,
             "skipinitialspace": True,
@@ -190,6 +193,25 @@ def _delimiter(head: bytes, name: str) -> str:
     return best if counts[best] else ","
 
 
+def _decimal(head: bytes, delimiter: str) -> str:
+    """A comma if the numbers of the first rows have one, as they do in most of Europe and South America.
+
+    It is none where commas separate the cells, where other numbers have a point, or where every comma stands before
+    three digits, as those between thousands do.
+    """
+    if delimiter == ",":
+        return "."
+    text = head.decode("utf-8-sig", errors="replace")
+    cells = [cell.strip().strip('"') for line in text.splitlines()[1:] for cell in line.split(delimiter)]
+    commas = [cell for cell in cells if _WITH_COMMA.fullmatch(cell)]
+    thousands = all(_THOUSANDS.fullmatch(cell) for cell in commas)
+    return "," if commas and not thousands and not any(_WITH_POINT.fullmatch(cell) for cell in cells) else "."
+
+
+_WITH_COMMA, _WITH_POINT = re.compile(r"[-+]?\d*,\d+(e[-+]?\d+)?", re.I), re.compile(r"[-+]?\d*\.\d+(e[-+]?\d+)?", re.I)
+_THOUSANDS = re.compile(r"[-+]?[1-9]\d{0,2}(,\d{3})+")
+
+
 # ---- binary
 def _parquet_parts(name: str, rows: int) -> Iterator["pd.DataFrame"]:
     parquet = import_optional("pyarrow.parquet", "stream", "Reading Parquet files")
@@ -218,14 +240,26 @@ def _feather_parts(name: str, rows: int) -> Iterator["pd.DataFrame"]:
         yield table.slice(start, rows).to_pandas()
 
 
-def _excel_parts(name: str, rows: int) -> Iterator["pd.DataFrame"]:
+def _sheet_of(name: str) -> tuple[str, str | None]:
+    """The file, and the sheet that is named after a colon behind an Excel file's ending."""
+    found = re.fullmatch(r"(.+\.xls[xm]):(.+)", name, re.I)
+    return (name, None) if found is None or Path(name).exists() else (found[1], found[2])
+
+
+def _excel_parts(name: str, sheet: str | None, rows: int) -> Iterator["pd.DataFrame"]:
     import_optional("openpyxl", "tables", "Reading Excel files")
     import zipfile
 
     import pandas as pd
 
     try:
-        frame = pd.read_excel(name, na_values=_MISSING, keep_default_na=False)
+        with pd.ExcelFile(name) as book:
+            if sheet is not None and sheet not in book.sheet_names:
+                raise DataError(f"{name!r} has no sheet {sheet!r}; it has {book.sheet_names}")
+            frame = pd.read_excel(book, 0 if sheet is None else sheet, na_values=_MISSING, keep_default_na=False)
+            frame.attrs["sheets"] = book.sheet_names
+    except DataError:
+        raise
     except (ValueError, KeyError, OSError, zipfile.BadZipFile) as error:
         raise DataError(f"{name!r} cannot be read as an Excel file: {_first_line(error)}") from None
     for start in range(0, max(len(frame), 1), min(rows, max(len(frame), 1))):

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from posterion.errors import DataError
-from posterion.tabular.columns import as_numbers, kind_of
+from posterion.tabular.columns import as_numbers, kind_of, other_sheets, unread
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -66,7 +66,8 @@ def read_target(frame: "pd.DataFrame", name: str, task: str = "auto") -> Target:
         If there is no such column, it has one value only, or does not fit the task.
     """
     if name not in frame.columns:
-        raise DataError(f"there is no column {name!r} to predict; the table has {[str(c) for c in frame.columns]}")
+        has = [str(column) for column in frame.columns]
+        raise DataError(f"there is no column {name!r} to predict; the table has {has}{other_sheets(frame)}")
     values = frame[name]
     known = values.notna().to_numpy()
     if not known.any():
@@ -81,7 +82,8 @@ def read_target(frame: "pd.DataFrame", name: str, task: str = "auto") -> Target:
         why = "as asked for"
     if task == "regression":
         if kind not in ("number", "boolean"):
-            raise DataError(f"the target {name!r} is a {kind}, not a number; use --task classification")
+            what_to_do = unread(values[known]) or "; use --task classification"
+            raise DataError(f"the target {name!r} is a {kind}, not a number{what_to_do}")
         numbers = as_numbers(values, "number" if kind == "number" else "boolean")[known]
         if np.ptp(numbers) == 0:
             raise DataError(f"the target {name!r} is {numbers[0]:g} in every row: there is nothing to predict")
@@ -91,9 +93,9 @@ def read_target(frame: "pd.DataFrame", name: str, task: str = "auto") -> Target:
     if len(counts) < 2:
         raise DataError(f"the target {name!r} is {labels[0]!r} in every row: there is nothing to predict")
     if len(counts) > _MOST_CLASSES:
+        what_to_do = ". If it is a number, use --task regression" if kind == "number" else unread(values[known])
         raise DataError(
-            f"the target {name!r} has {len(counts):,} labels; at most {_MOST_CLASSES} can be predicted. If it is a "
-            "number, use --task regression"
+            f"the target {name!r} has {len(counts):,} labels; at most {_MOST_CLASSES} can be predicted{what_to_do}"
         )
     return Target(name, "classification", labels, known, why)
 
