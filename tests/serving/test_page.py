@@ -161,7 +161,7 @@ def test_faults_are_shown_beside_their_field_and_go_away(visit):
 
 def test_a_click_on_the_surface_moves_the_row(visit):
     page = visit()
-    page.wait_for_function("() => document.querySelector('#surface').getAttribute('aria-label').length > 5")
+    page.wait_for_function("() => document.querySelector('#surface').getAttribute('aria-label') !== 'Being computed'")
     before = page.get_by_label("age", exact=True).input_value()
     box = page.locator("#surface").bounding_box()
     page.mouse.click(box["x"] + 0.8 * box["width"], box["y"] + 0.3 * box["height"])
@@ -174,7 +174,7 @@ def test_a_click_on_the_surface_moves_the_row(visit):
 
 def test_the_surface_is_drawn(visit):
     page = visit()
-    page.wait_for_function("() => document.querySelector('#surface').getAttribute('aria-label').length > 5")
+    page.wait_for_function("() => document.querySelector('#surface').getAttribute('aria-label') !== 'Being computed'")
     pixels = """(places) => { const c = document.querySelector('#surface'), { width: w, height: h } = c;
       const all = c.getContext('2d').getImageData(0, 0, w, h).data;
       const at = ([x, y]) => 4 * (Math.round(h * y) * w + Math.round(w * x));

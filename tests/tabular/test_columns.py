@@ -112,6 +112,15 @@ def test_dates_are_read_where_they_can_be_in_one_way_only():
     assert kind_of(pd.Series(["03/04/2020"])) == "category"
 
 
+def test_cells_are_shown_as_a_person_writes_them():
+    schema = infer_schema(FRAME)
+    columns, checked = {column.name: column for column in schema.columns}, check_rows(FRAME, schema).frame
+    shown = {name: columns[name].written(checked[name].iloc[2]) for name in ("age", "smoker", "sex", "visit")}
+    assert shown == {"age": f"{FRAME['age'][2]:g}", "smoker": "", "sex": "female", "visit": "2020-01-15"}
+    assert columns["smoker"].written(checked["smoker"].iloc[0]) == "yes"
+    assert columns["visit"].describe() == "2020-01-01 to 2021-02-17"
+
+
 @pytest.mark.parametrize(
     ("cell", "what_to_do"),
     [

@@ -2,6 +2,7 @@
 
 import csv
 import io
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -12,12 +13,13 @@ pytest.importorskip("httpx", reason="the test client needs httpx")
 
 from fastapi.testclient import TestClient
 
+from posterion.report.table import _most_uncertain
 from posterion.serving import Limits, ServedModel, create_app
 from posterion.tabular.columns import check_rows
 from posterion.tabular.folder import load_model, save_model
 from posterion.tabular.preparation import to_numbers
 from posterion.tabular.served import ServedTable
-from posterion.tabular.training import fit_table
+from posterion.tabular.training import fit_table, held_out_of
 from tests.tabular.admissions import admissions
 
 ROW = {"age": 61, "marker": 2.5, "smoker": True, "ward": "south", "admitted": "2021-05-01"}
@@ -177,3 +179,12 @@ def test_numbers_come_with_their_interval(tmp_path):
     assert found["mean"] == pytest.approx(own["prediction"])
     assert (found["low"], found["high"]) == pytest.approx((own["lower"], own["upper"]))
     assert found["aleatoric"] == pytest.approx(own["aleatoric"] ** 2)
+
+
+def test_a_report_writes_cells_as_people_do(model):
+    rows, backwards = admissions(60, seed=4), replace(model.schema, columns=model.schema.columns[::-1])
+    (table,) = _most_uncertain(replace(model, schema=backwards), held_out_of(model, rows)).tables
+    assert list(table.columns[-4:]) == ["admitted", "ward", "smoker", "marker"]
+    for line in table.rows:
+        own = rows.iloc[int(line[0]) - 1]
+        assert list(line[-4:-1]) == ["" if pd.isna(own[name]) else own[name] for name in table.columns[-4:-1]]

@@ -200,8 +200,12 @@ def _dependence(model: "TabularModel", background: "pd.DataFrame", column: "Colu
     parts = [background.assign(**{column.name: value}) for value in values]
     predicted = _shown(model, model.features(pd.concat(parts, ignore_index=True))).reshape(len(values), -1)
     low, high = np.quantile(predicted, (0.1, 0.9), axis=1)
-    labels = ["no", "yes"] if column.kind == "boolean" else values
-    axes = plots.plot_dependence(labels, predicted.mean(1), low, high, name=column.name, outcome=_outcome(model))
+    name, labels = column.name, values
+    if column.kind == "boolean":
+        labels = ["no", "yes"]
+    elif column.kind == "date":
+        name, labels = f"{name} (year)", 1970 + values
+    axes = plots.plot_dependence(labels, predicted.mean(1), low, high, name=name, outcome=_outcome(model))
     return Picture.of(
         axes.figure,
         f"dependence-{model.schema.names.index(column.name)}",
@@ -254,7 +258,7 @@ def _most_uncertain(model: "TabularModel", held: "HeldOut") -> Section:
     predicted = model.predict_checked(held.frame)
     by = "doubt" if model.task == "classification" else "std"
     top = predicted[by].to_numpy().argsort()[::-1][:10]
-    names = model.schema.names[:4]
+    columns = model.schema.columns[:4]
     known = [model.classes[k] for k in held.outcomes] if model.classes else [f"{y:.4g}" for y in held.outcomes]
     cell = lambda value: f"{value:.4g}" if isinstance(value, float) else str(value)
     rows = [
@@ -263,12 +267,12 @@ def _most_uncertain(model: "TabularModel", held: "HeldOut") -> Section:
             cell(predicted["prediction"].iloc[k]),
             known[k],
             *(f"{predicted[name].iloc[k]:.3g}" for name in (by, "aleatoric", "epistemic")),
-            *(cell(held.frame[name].iloc[k]) for name in names),
+            *(column.written(held.frame[column.name].iloc[k]) for column in columns),
         )
         for k in top
     ]
     table = Table(
-        ("row", "predicted", "true", by, "aleatoric", "epistemic", *names),
+        ("row", "predicted", "true", by, "aleatoric", "epistemic", *(column.name for column in columns)),
         rows,
         "The ten most uncertain of the rows held out; row 1 is the first below the names of the columns",
     )

@@ -66,8 +66,18 @@ class Column:
         if self.kind == "boolean":
             return "true or false"
         if self.kind == "date":
-            return f"{1970 + self.low:.0f} to {1970 + self.high:.0f}"
+            return f"{self.written(self.low)} to {self.written(self.high)}"
         return f"{self.low:g} to {self.high:g}, median {self.middle:g}"
+
+    def written(self, value: Any) -> str:
+        """A checked cell as a person would write it."""
+        if value is None or value != value:
+            return ""
+        if self.kind == "date":
+            return str(np.datetime64("1970-01-01") + np.timedelta64(round(value * _SECONDS_PER_YEAR), "s"))[:10]
+        if self.kind == "boolean":
+            return "yes" if value else "no"
+        return f"{value:.4g}" if self.kind == "number" else str(value)
 
 
 @dataclass(frozen=True)
@@ -330,6 +340,6 @@ def notes_on(cells: Mapping[str, np.ndarray], schema: Schema) -> tuple[str, ...]
             if far:
                 notes.append(
                     f"column {column.name!r} has {far} {'value' if far == 1 else 'values'} far outside the training "
-                    f"rows' {column.low:g} to {column.high:g}"
+                    f"rows' {column.written(column.low)} to {column.written(column.high)}"
                 )
     return tuple(notes)

@@ -127,7 +127,7 @@ function showAnswer(answer, notes) {
       make("strong", {}, percent(answer.probabilities[name])),
       ` (90\u00a0% interval ${percent(answer.low[name])} to ${percent(answer.high[name])})`);
     const order = schema.classes.length === 2 ? [...schema.classes].reverse() :
-      [...schema.classes].sort((a, b) => answer.probabilities[b] - answer.probabilities[a]).slice(0, 6);
+      [...schema.classes].sort((a, b) => answer.probabilities[b] - answer.probabilities[a]).slice(0, 8);
     bars.replaceChildren(...order.map((one) => bar(one, answer.probabilities[one], answer.low[one], answer.high[one])));
     const most = Math.log(schema.classes.length);
     const [noise, ignorance] = [answer.aleatoric / most, answer.epistemic / most];
@@ -183,6 +183,7 @@ function colour(map, t) {
   const k = Math.min(1, Math.max(0, t)) * 2, i = Math.min(1, Math.floor(k)), f = k - i;
   return map[i].map((v, j) => v + (map[i + 1][j] - v) * f);
 }
+const MARKS = "●▲■◆▼✚"; // one for each of the first labels, who need not see colours; more could not be told apart
 const OUTCOMES = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9"];
 function draw() {
   if (!surface) return;
@@ -232,13 +233,16 @@ function draw() {
     const here = [px(row[surface.names[0]]), py(row[surface.names[1]])];
     context.strokeStyle = "#fff"; cross(context, ...here, 11, 4); context.strokeStyle = "#000"; cross(context, ...here, 11, 2);
   }
-  const tick = (i, t) => number(inputNamed(surface.names[i]).kind === "date" ? 1970 + t : t);
+  const marks = surface.names.map((name, i) => {
+    const [low, high] = [[x0, x1], [y0, y1]][i];
+    return inputNamed(name).kind === "date" ? dateTicks(low, high, 5) : ticks(low, high, 5).map((t) => [t, number(t)]);
+  });
   context.font = "12px system-ui, sans-serif";
   context.textAlign = "center"; context.textBaseline = "top";
-  for (const t of ticks(x0, x1, 5)) context.fillText(tick(0, t), px(t), box.top + box.height + 4);
+  for (const [t, text] of marks[0]) context.fillText(text, px(t), box.top + box.height + 4);
   context.fillText(surface.names[0], box.left + box.width / 2, box.top + box.height + 21);
   context.textAlign = "right"; context.textBaseline = "middle";
-  for (const t of ticks(y0, y1, 5)) context.fillText(tick(1, t), box.left - 4, py(t));
+  for (const [t, text] of marks[1]) context.fillText(text, box.left - 4, py(t));
   context.save();
   context.translate(9, box.top + box.height / 2); context.rotate(-Math.PI / 2);
   context.textAlign = "center"; context.fillText(surface.names[1], 0, 0);
@@ -253,17 +257,21 @@ function draw() {
   const of = what === "epistemic" ? `Ignorance (${schema.unit})` : labelled ? `Probability of ${schema.classes[k]}` : schema.target;
   const at = surface.names.map((name) => `${name} ${shownAs(inputNamed(name), row[name])}`).join(", ");
   canvas.setAttribute("aria-label", `${of} over ${surface.names[0]} and ${surface.names[1]}: from ${number(Math.min(...flat))} to ${number(Math.max(...flat))}. This row lies at ${at}.`);
-  byId("surface-hint").textContent = `${of}; the other inputs as in the row, which the cross marks. ${surface.points ? (labelled && surface.outcomes ? `Marks are training rows: ${schema.classes.slice(0, 6).map((one, i) => `${"●▲■◆"[i] ?? "●"} ${one}`).join(", ")}. ` : "Marks are training rows. ") : ""}Click to move the row.`;
+  byId("surface-hint").textContent = `${of}; the other inputs as in the row, which the cross marks. ${surface.points ? (labelled && surface.outcomes ? `Marks are training rows: ${[...schema.classes.slice(0, MARKS.length).map((one, i) => `${MARKS[i]} ${one}`), ...(schema.classes.length > MARKS.length ? ["○ others"] : [])].join(", ")}. ` : "Marks are training rows. ") : ""}Click to move the row.`;
 }
 function mark(context, x, y, which) {
   context.beginPath();
   if (which === 1) { context.moveTo(x, y - 4.5); context.lineTo(x + 4, y + 3); context.lineTo(x - 4, y + 3); context.closePath(); }
   else if (which === 2) context.rect(x - 3, y - 3, 6, 6);
   else if (which === 3) { context.moveTo(x, y - 4); context.lineTo(x + 4, y); context.lineTo(x, y + 4); context.lineTo(x - 4, y); context.closePath(); }
+  else if (which === 4) { context.moveTo(x, y + 4.5); context.lineTo(x + 4, y - 3); context.lineTo(x - 4, y - 3); context.closePath(); }
+  else if (which === 5) { context.rect(x - 4.5, y - 1.7, 9, 3.4); context.rect(x - 1.7, y - 4.5, 3.4, 9); }
   else context.arc(x, y, 3.2, 0, 7);
-  context.fillStyle = which < 0 ? "#444" : OUTCOMES[which % OUTCOMES.length];
-  context.strokeStyle = "#fff"; context.lineWidth = 1;
-  context.fill(); context.stroke();
+  context.fillStyle = which < 0 ? "#444" : which < MARKS.length ? OUTCOMES[which] : "#fff8";
+  context.strokeStyle = which < MARKS.length ? "#fff" : "#444"; context.lineWidth = 1;
+  if (which === 5) context.stroke(); // else the arms of the cross would be cut apart
+  context.fill();
+  if (which !== 5) context.stroke();
 }
 function cross(context, x, y, size, width) {
   context.lineWidth = width;
@@ -274,6 +282,18 @@ function ticks(low, high, about) {
   const step = [1, 2, 5, 10].map((m) => m * power).find((s) => s >= rough);
   const found = [];
   for (let k = Math.ceil(low / step - 1e-9); k * step <= high + 1e-9 * step; k++) found.push(Number((k * step).toPrecision(12)));
+  return found;
+}
+// Dates at the beginnings of years or months, or of days where there are few.
+function dateTicks(low, high, about) {
+  const months = 12 * (high - low) / about;
+  if (months < 1) return ticks(low, high, about).map((t) => [t, dateOf(t)]).filter(([, text], i, all) => !i || text !== all[i - 1][1]);
+  const step = [1, 2, 3, 6, 12, 24, 60, 120, 240, 600, 1200].find((s) => s >= months) ?? 12 * Math.ceil(months / 12);
+  const found = [], first = Math.ceil(12 * (1970 + low) / step) * step;
+  for (let k = first - step; k <= 12 * (1970 + high) + 1; k += step) {
+    const t = Date.UTC(Math.floor(k / 12), k % 12) / MS_PER_YEAR;
+    if (t >= low && t <= high) found.push([t, step % 12 ? dateOf(t).slice(0, 7) : String(Math.floor(k / 12))]);
+  }
   return found;
 }
 function move(event) {
@@ -294,7 +314,7 @@ async function showNearest(asked, signal) {
   if (byId("near-card").hidden) return;
   const found = await ask("nearest", { row: asked }, signal);
   const shown = schema.inputs.slice(0, 8).map((one) => one.name);
-  const head = make("tr", {}, ...["distance", ...(found.outcomes ? [schema.target] : []), ...shown].map((name) => make("th", { scope: "col" }, name)));
+  const head = make("tr", {}, ...["distance", ...(found.outcomes ? [schema.target] : []), ...shown].map((name) => make("th", { scope: "col", ...(isNumber(name, found) ? { class: "number" } : {}) }, name)));
   const lines = found.rows.map((one, i) => make("tr", {}, cell(Number(found.distance[i].toPrecision(3))), ...(found.outcomes ? [cell(found.outcomes[i])] : []), ...shown.map((name) => cell(one[name], inputNamed(name)))));
   byId("near-table").replaceChildren(make("thead", {}, head), make("tbody", {}, ...lines));
   let sentence = "";
@@ -308,6 +328,7 @@ async function showNearest(asked, signal) {
   }
   byId("near-sentence").textContent = `${sentence} Distance in standard deviations of an input, on average.`.trim();
 }
+function isNumber(name, found) { return name === "distance" || typeof (name === schema.target ? found.outcomes?.[0] : found.rows[0]?.[name]) === "number"; }
 function cell(value, input) { return make("td", typeof value === "number" ? { class: "number" } : {}, shownAs(input, value)); }
 
 // ---- many rows
