@@ -266,6 +266,8 @@ class _Work:
         weights = log_weights if self.team.num_processes == 1 else log_weights()
 
         def more(n: int | None, stop: StopRule | None, callbacks: Sequence[Callback], progress: bool) -> Posterior:  # noqa: FBT001
+            if fitted.journey is None:
+                raise OptionError(engine.no_steps(self.method))
             controls = controls_of(self.method, n=n, stop=stop, callbacks=callbacks)
             rule = stop or self.controls.rule
             if isinstance(rule, Averaging) != isinstance(self.controls.rule, Averaging):
@@ -274,8 +276,6 @@ class _Work:
                 )
             controls = replace(controls, rule=rule, restarts=1, optimiser=self.controls.optimiser)
             work = replace(self, controls=controls)
-            if fitted.journey is None:
-                raise OptionError(engine.no_steps(self.method))
             return work.run(progress=progress, journey=fitted.journey, before=record)
 
         found = fitted.target or target

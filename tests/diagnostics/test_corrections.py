@@ -1,5 +1,7 @@
 """Importance corrections where both distributions are known."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -95,6 +97,21 @@ def test_weights_that_cannot_be_trusted_are_a_hint():
     assert "k-hat" in hint.reasons[0]
     assert "a hint" in str(hint)
     assert len(str(hint).splitlines()) <= 20
+
+
+def test_where_two_looks_disagree_all_draws_decide():
+    first, second = judge(gaussian(mean=0.1)[1]), corrected(narrow=0.3)
+    assert first.trustworthy
+    assert not second.reliable
+    lonely = with_corrections(first, second)
+    assert not lonely.trustworthy
+    assert "k-hat on other draws" in lonely.reasons[0]
+    assert not with_corrections(first, second, pooled=0.75).trustworthy
+    together = with_corrections(first, replace(second, corrected_sd=second.sd), pooled=0.6)
+    assert together.trustworthy
+    assert "k-hat 0.60 (limit 0.70) on twice as many draws" in together.reasons[0]
+    off = with_corrections(first, replace(second, corrected_sd=2 * second.sd), pooled=0.6)
+    assert "times too narrow" in off.reasons[0]  # the spread of each variable is looked at all the same
 
 
 def test_a_spread_that_is_off_is_seen_where_it_is_clear():

@@ -7,8 +7,10 @@ import pytest
 
 import posterion as po
 from posterion._typing import Batch
+from posterion.errors import OptionError
 from posterion.families import LowRank, MeanField
 from posterion.methods import Auto
+from posterion.methods.names import method_of
 from posterion.methods.probe import missed_width
 from posterion.methods.starts import derivatives
 from tests.methods.targets import fit
@@ -59,3 +61,10 @@ def test_a_fit_says_what_the_probe_found():
     approx = fit(gaussian(5.0), "auto")
     assert "LowRank" in approx.record.method
     assert "picked ADVI with a LowRank family: 400 unknowns" in repr(approx)
+
+
+def test_what_is_no_method_is_told_what_would_be():
+    with pytest.raises(OptionError, match="did you mean 'advi'"):
+        method_of("avdi")
+    with pytest.raises(OptionError, match=r"family of distributions, .*ADVI\(family=...\)"):
+        method_of(po.FullRank())

@@ -34,6 +34,9 @@ def test_linear_response_is_the_covariance_that_mean_field_leaves_out():
     assert approx.result == "converged"
     assert approx.diagnose().trustworthy
     assert re.search(r"nats (lower|higher)", repr(approx))
+    for steps in (None, 1000):
+        with pytest.raises(OptionError, match="no steps to keep or to go on from"):
+            approx.refine(steps)
 
 
 def test_the_mean_field_solution_itself_is_a_choice():

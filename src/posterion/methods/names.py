@@ -1,9 +1,11 @@
 """Methods by the names that users type."""
 
 from collections.abc import Callable
+from difflib import get_close_matches
+from typing import Any
 
 from posterion.errors import OptionError
-from posterion.families import FullRank, LowRank
+from posterion.families import AbstractFamily, FullRank, LowRank
 from posterion.methods.advi import ADVI
 from posterion.methods.auto import Auto
 from posterion.methods.base import AbstractMethod
@@ -38,16 +40,24 @@ METHODS: dict[str, Callable[[], AbstractMethod]] = {
 }
 
 
-def method_of(method: str | AbstractMethod) -> AbstractMethod:
+def method_of(method: Any) -> AbstractMethod:
     """The description meant by a name, or the description itself.
 
     Raises
     ------
     OptionError
-        For anything else; the message lists the names.
+        For anything else; the message lists the names, the nearest first, and says where a family belongs.
     """
     if isinstance(method, AbstractMethod):
         return method
     if isinstance(method, str) and method.lower() in METHODS:
         return METHODS[method.lower()]()
-    raise OptionError(f"method={method!r} is not known; there are: {', '.join(map(repr, METHODS))}, or ADVI(...)")
+    if isinstance(method, AbstractFamily):
+        raise OptionError(
+            f"{method!r} is a family of distributions, which a method fits: write method=posterion.ADVI(family=...)"
+        )
+    near = get_close_matches(str(method).lower(), METHODS, n=1)
+    meant = f" (did you mean {near[0]!r}?)" if near else ""
+    raise OptionError(
+        f"method={method!r} is not known{meant}; there are: {', '.join(map(repr, METHODS))}, or ADVI(...)"
+    )

@@ -11,6 +11,7 @@ from posterion._typing import Array, Data
 from posterion.compilation.cache import Program
 from posterion.diagnostics.collapse import Collapse, collapse
 from posterion.diagnostics.corrections import Corrections, correct, pick
+from posterion.diagnostics.psis import pareto_smooth
 from posterion.diagnostics.score_regression import LARGEST, local_gaussian
 from posterion.diagnostics.verdict import (
     Verdict,
@@ -44,11 +45,18 @@ def whole_verdict(posterior: "Posterior", quick: Verdict) -> Verdict:
         return quick if found is None else with_collapse(quick, found)
     if not posterior.has_data or no_numbers or corrected_already:
         return quick
-    verdict, draws = with_corrections(quick, posterior.corrections), posterior.verdict_draws
+    draws = posterior.verdict_draws
+    verdict = with_corrections(quick, posterior.corrections, _pooled_khat(posterior.log_weights, draws.log_weights))
     if draws.scores is None:
         return verdict
     gaussian = local_gaussian(draws.z, draws.scores, posterior.layout.entry_names())
     return verdict if gaussian is None else with_scores(verdict, gaussian)
+
+
+def _pooled_khat(*log_weights: np.ndarray) -> float:
+    """Of several sets of draws together; infinite if some have no ratio."""
+    together = np.concatenate(log_weights)
+    return pareto_smooth(together).khat if not np.any(np.isnan(together) | np.isposinf(together)) else np.inf
 
 
 def judge_held_out(

@@ -1,6 +1,7 @@
 """What importance weights change, as part of the verdict."""
 
 import dataclasses
+import math
 
 import numpy as np
 
@@ -14,7 +15,7 @@ MUCH = 1.15
 """Factor by which a standard deviation may be off; below 1.2, since the weights themselves are estimates."""
 
 
-def with_corrections(verdict: Verdict, corrections: Corrections) -> Verdict:
+def with_corrections(verdict: Verdict, corrections: Corrections, pooled: float = math.inf) -> Verdict:
     """The verdict with what importance weights say of each variable.
 
     Where the weights can be trusted, a mean that moves by more than a quarter of a posterior standard deviation,
@@ -26,10 +27,19 @@ def with_corrections(verdict: Verdict, corrections: Corrections) -> Verdict:
     verdict
         From `judge`.
     corrections
-        Of the same approximation.
+        Of the same approximation, at other draws than the verdict's.
+    pooled
+        k-hat of both sets of draws together. One estimate scatters by 0.1 or more: where the verdict's is below the
+        limit and that of the other draws above it, the one of all of them decides.
     """
     findings, reasons = Findings(), verdict.reasons
-    if corrections.reliable:
+    settled = verdict.trustworthy and not corrections.reliable and pooled <= verdict.khat_threshold
+    if settled:
+        said = (
+            f"k-hat {pooled:.2f} (limit {verdict.khat_threshold:.2f}) on twice as many draws: they cover the posterior"
+        )
+        reasons = (said, *(reason for reason in reasons if not reason.startswith("k-hat")))
+    if corrections.reliable or settled:
         distance = np.abs(corrections.moved)
         clear = distance * corrections.corrected_sd > CLEARLY * corrections.error
         far = np.flatnonzero((distance > FAR) & clear)
@@ -52,7 +62,7 @@ def with_corrections(verdict: Verdict, corrections: Corrections) -> Verdict:
             findings.advice.append(
                 "report the corrected numbers: approx.corrections, or draws from approx.sample(resample=True)"
             )
-    elif verdict.trustworthy:  # k-hat scatters by 0.15 around its value: one estimate below the limit is not enough
+    elif verdict.trustworthy:  # one estimate below the limit is not enough
         findings.against.append(
             f"k-hat on other draws is {corrections.khat:.2f}, above {corrections.threshold:.2f}: the approximation may "
             "miss part of the joint posterior"
