@@ -6,6 +6,7 @@ use for a joint mode with those scales and take the fan-in prior.
 
     python benchmarks/networks.py --quick          # two splits, short chains: tests the script
     python benchmarks/networks.py                  # all of it
+    python benchmarks/networks.py --noise          # noise of gradients and fits in equal time, by row or shared
     python benchmarks/networks.py --render         # writes the documentation's table from the JSON
 """
 
@@ -15,8 +16,11 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
+import _network_noise
+import _records
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -26,6 +30,7 @@ from posterion.predictive import predict
 
 HERE = Path(__file__).parent
 DATA = Path(os.environ.get("POSTERION_DATA", HERE.parent.parent / "shared/data"))
+NOISE = HERE / "results/networks_noise.json"
 RESULTS, PAGE = HERE / "results/networks.json", HERE.parent / "docs/benchmarks/networks.md"
 
 
@@ -189,6 +194,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--render", action="store_true")
+    parser.add_argument("--noise", action="store_true")
     parser.add_argument("--cases", default="", help="beginnings of names, with commas")
     parser.add_argument("--posteriors", default="", help="beginnings of names, with commas")
     parser.add_argument("--splits", type=int, default=5)
@@ -196,6 +202,9 @@ def main() -> None:
     options = parser.parse_args()
     if options.render:
         render()
+        return
+    if options.noise:
+        noise(options.quick)
         return
     wanted = lambda name, given: not given or any(name.startswith(part) for part in given.split(","))
     for case in CASES:
@@ -218,6 +227,25 @@ def main() -> None:
                     except Exception as error:  # a posterior that fails is a row that says so
                         row = {"case": case.name, "posterior": name, "split": seed, "error": str(error)[:200]}
                     keep(row, options.quick)
+
+
+def noise(quick: bool) -> None:
+    """One draw of the weights for a batch against draws by row (see `_network_noise`)."""
+    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    steps = _network_noise.measure((50,), (32,)) if quick else _network_noise.measure()
+    fits = []
+    for name, batch_size, seconds, splits in (("concrete", 32, 4, 3), ("energy", 32, 4, 3), ("digits", 64, 20, 2)):
+        case = next(case for case in CASES if case.name == name)
+        for seed in range(0 if quick else splits):
+            data = split(case, seed)
+            test = {"x": data.x_test, "y": data.y_test}
+            found = _network_noise.equal_time(partial(network, case, data), test, batch_size, seconds)
+            found |= {f"score_{way}": found[f"score_{way}"] - data.shift for way in _network_noise.WAYS}
+            label = f"{name}, {'-'.join(map(str, case.hidden))}"
+            fits.append({"case": label, "batch": batch_size, "seconds": seconds, "split": seed} | found)
+            print(json.dumps(fits[-1]), flush=True)
+    if not quick:
+        NOISE.write_text(json.dumps({"steps": steps, "fits": fits} | _records.circumstances(), indent=1) + "\n")
 
 
 def keep(row: dict, quick: bool) -> None:
@@ -277,8 +305,17 @@ def render() -> None:
                 variation = [r["total_variation"] for r in found if "total_variation" in r]
                 shown = f"{np.mean(variation):.3f}" if variation else ""
                 lines.append(f"| {case.name}: {name} | {np.mean([r['sd_ratio'] for r in found]):.2f} | {shown} |")
-    begin, end = "<!-- table -->", "<!-- end of table -->"
-    before, _, rest = PAGE.read_text().partition(begin)
+    fill_in("table", lines)
+    if NOISE.exists():
+        fill_in("noise", _network_noise.tables(json.loads(NOISE.read_text())))
+
+
+def fill_in(mark: str, lines: list[str]) -> None:
+    """Write lines into the documentation's page, between their marks."""
+    begin, end = f"<!-- {mark} -->", f"<!-- end of {mark} -->"
+    before, found, rest = PAGE.read_text().partition(begin)
+    if not found:
+        raise ValueError(f"{PAGE} has no {begin} to fill in")
     PAGE.write_text(before + begin + "\n\n" + "\n".join(lines) + "\n\n" + end + rest.partition(end)[2])
 
 

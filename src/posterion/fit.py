@@ -31,7 +31,15 @@ from posterion.optim.convergence import Averaging, StopRule
 from posterion.optim.journey import Journey
 from posterion.optim.loop import Callback
 from posterion.optim.progress import reporter
-from posterion.options import check_start, controls_of, positive_number, seed_of, what_asks_for_steps, whole_number
+from posterion.options import (
+    check_noise,
+    check_start,
+    controls_of,
+    positive_number,
+    seed_of,
+    what_asks_for_steps,
+    whole_number,
+)
 from posterion.posterior.posterior import Posterior
 from posterion.posterior.record import Comparison, FitRecord
 from posterion.target import AbstractRowTarget, AbstractTarget
@@ -156,6 +164,7 @@ def fit(
     if isinstance(target, AbstractRowTarget) and target.block_sizes is not None:
         raise UnsupportedModelError("a loaded posterior cannot be fitted again; fit the model itself")
     check_start(controls.start, target.layout)
+    check_noise(chosen, target)
     team = team_of(distribute)
     with logbook(checkpoint, team) as book:
         known = None if book is None or random_seed is not None else book.identity.get("random_seed")

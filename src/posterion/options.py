@@ -8,12 +8,12 @@ import numpy as np
 
 from posterion.engine.controls import Controls, Known
 from posterion.errors import OptionError
-from posterion.families import Mixture
-from posterion.methods import SWAG, AbstractDirectMethod, AbstractMethod
+from posterion.families import AbstractDiagonalPlus, Mixture
+from posterion.methods import ADVI, SWAG, AbstractDirectMethod, AbstractMethod
 from posterion.optim.convergence import Averaging, Rounds
 from posterion.optim.optimisers import Direction, resolve
 from posterion.posterior.posterior import Posterior
-from posterion.target import AbstractRowTarget, AbstractTarget, Layout
+from posterion.target import AbstractNetworkTarget, AbstractRowTarget, AbstractTarget, Layout
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,10 @@ class Combination:
 
 def _direct_and(name: str) -> Callable[[AbstractMethod, Mapping[str, Any]], bool]:
     return lambda method, given: isinstance(method, AbstractDirectMethod) and name in given
+
+
+def _is_local(method: AbstractMethod) -> bool:
+    return isinstance(method, ADVI) and method.noise == "local"
 
 
 _OF_STEPS = ("n", "stop", "callbacks", "obj_optimizer", "max_seconds", "start", "checkpoint")
@@ -86,6 +90,14 @@ MEANINGLESS: tuple[Combination, ...] = (
         lambda method, given: (
             isinstance(mixture := getattr(method, "family", None), Mixture)
             and 1 < given.get("restarts", 1) < mixture.components
+        ),
+    ),
+    Combination(
+        "noise='local' with another family than MeanField and LowRank",
+        "weights are drawn row by row where they are independent, or are but for a few common directions: leave noise "
+        "out, or take one of the two families",
+        lambda method, given: (
+            _is_local(method) and not isinstance(getattr(method, "family", None), AbstractDiagonalPlus)
         ),
     ),
 )
@@ -139,6 +151,21 @@ def controls_of(
         max_seconds=max_seconds,
         start=known,
     )
+
+
+def check_noise(method: AbstractMethod, target: AbstractTarget) -> None:
+    """Refuse noise for each row where there are no layers with weights to draw row by row.
+
+    Raises
+    ------
+    OptionError
+        If the target is no network.
+    """
+    if _is_local(method) and not isinstance(target, AbstractNetworkTarget):
+        raise OptionError(
+            "noise='local' draws the weights of a network anew for each row, and this model is not known as one: make "
+            "it with posterion.network, or leave noise out"
+        )
 
 
 def what_asks_for_steps(target: AbstractTarget, **arguments: Any) -> str:

@@ -95,7 +95,10 @@ def test_a_finished_fit_returns_at_once(model, tmp_path, monkeypatch):
         ({"batch_size": 32}, "batch_size: nothing in the folder, 32 now"),
         ({"random_seed": 6}, "random_seed: 5 in the folder, 6 now"),
         ({"precision": "float32"}, "precision: float64 in the folder, float32 now"),
-        ({"method": po.ADVI(num_draws=2)}, r"method: ADVI\(.*num_draws=1\) in the folder, ADVI\(.*num_draws=2\) now"),
+        (
+            {"method": po.ADVI(num_draws=2)},
+            r"method: ADVI\(.*num_draws=1.*\) in the folder, ADVI\(.*num_draws=2.*\) now",
+        ),
         ({"obj_optimizer": "adabelief"}, "obj_optimizer .*: nothing in the folder, .* now"),
         ({"data": {"x": np.ones((300, 4))}}, "data 'x': .*\n  model"),
     ],

@@ -60,7 +60,12 @@ class LoopFit:
         self._method, self._task, self._layout = method, task, task.layout
         self._optimiser = optimiser
         self._peak = method.largest_step(task.layout)
-        self._algorithm = method.algorithm(task.log_joint, task.layout, optimiser)
+        rows = task.row_noise() if isinstance(method, ADVI) and method.noise == "local" else None
+        self._notes = (rows.note,) if rows is not None and rows.note else ()
+        if rows is not None and isinstance(method, ADVI):
+            self._algorithm = method.algorithm(task.log_joint, task.layout, optimiser, rows)
+        else:
+            self._algorithm = method.algorithm(task.log_joint, task.layout, optimiser)
         if averages:
             self._algorithm = averaged(self._algorithm)
         wrap = self._algorithm.wrap
@@ -72,7 +77,8 @@ class LoopFit:
         # The optimiser is part of the name: that keeps it alive, so that its identity cannot be taken by another.
         name = self._name = (method, _ByIdentity(optimiser), averages)
         self._start_function = start
-        program = partial(task.program, made_of=(method, averages) if optimiser is None else None)
+        # The digest of a log joint does not say how its rows are told apart.
+        program = partial(task.program, made_of=(method, averages) if optimiser is None and rows is None else None)
         self._start = program((*name, "start"), lambda: start)
         self._advance = program((*name, "advance"), lambda: advance(self._algorithm, task.stream))
         self._evaluate = program((*name, "evaluate"), lambda: self._algorithm.evaluate)
@@ -123,6 +129,7 @@ class LoopFit:
             losses=outcome.losses,
             log_weights=lambda: self._log_weights(state, size),
             comparisons=outcome.comparisons,
+            notes=self._notes,
             caveats=self._method.caveats,
             journey=outcome.journey.on_host(),
         )

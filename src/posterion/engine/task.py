@@ -23,7 +23,8 @@ from posterion.families import AbstractFamily
 from posterion.families.host_noise import host_noise
 from posterion.methods.starts import derivatives
 from posterion.objectives.bounds import LogJoint, log_joint
-from posterion.target import AbstractTarget, Layout
+from posterion.objectives.local_noise import RowNoise, local_noise
+from posterion.target import AbstractNetworkTarget, AbstractTarget, Layout
 
 _FINAL_DRAWS = 4096
 _EVALUATION_VALUES = 1 << 25
@@ -72,6 +73,23 @@ class Task:
         other._target = target
         other.log_joint = _log_joint(target, self.followers, self.kl_weight)
         return other
+
+    def row_noise(self) -> RowNoise:
+        """How a network's weights are drawn row by row.
+
+        Raises
+        ------
+        UnsupportedModelError
+            If its rows are not independent, or none of its weights can be drawn so.
+        """
+        target = self._target
+        assert isinstance(target, AbstractNetworkTarget)  # `options` refuses others  # noqa: S101
+        kept, key = target.compiled, ("row noise", bool(jax.config.jax_enable_x64))
+        if key not in kept:
+            kept[key] = local_noise(target, self.sample.data)
+        found = kept[key].log_joint(self.followers, self.kl_weight)
+        of_rows = jax.jit(lambda z, rows, batch: found(z, rows, batch._replace(data=gathered(batch.data))), inline=True)
+        return RowNoise(kept[key].places, of_rows, kept[key].note)
 
     @property
     def layout(self) -> Layout:

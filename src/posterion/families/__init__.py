@@ -1,6 +1,6 @@
 """Families of approximating distributions over unconstrained space."""
 
-from posterion.families.base import AbstractFamily, AbstractGaussian
+from posterion.families.base import AbstractDiagonalPlus, AbstractFamily, AbstractGaussian
 from posterion.families.empirical import AbstractEmpirical, Particles, Point
 from posterion.families.flow import NormalizingFlow
 from posterion.families.full_rank import FullRank
@@ -11,6 +11,7 @@ from posterion.families.mixture import Mixture
 __all__ = [
     "AbstractEmpirical",
     "AbstractFamily",
+    "AbstractDiagonalPlus",
     "AbstractGaussian",
     "FullRank",
     "LowRank",

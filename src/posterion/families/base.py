@@ -97,3 +97,26 @@ class AbstractGaussian(AbstractFamily):
     @abc.abstractmethod
     def covariance(self, params: PyTree) -> Float[ArrayLike, "dim dim"]:
         """Covariance matrix of ``z``; dense, so for the few dimensions in which that is affordable."""
+
+
+@dataclass(frozen=True)
+class AbstractDiagonalPlus(AbstractGaussian):
+    """Independent normals given a few common numbers, which move all entries together.
+
+    The noise of a draw is one array: the entries' own normals, then the common ones.
+    """
+
+    @property
+    @abc.abstractmethod
+    def num_common(self) -> int:
+        """How many numbers are common to all entries; none if they are independent."""
+
+    @abc.abstractmethod
+    def given_common(
+        self, params: PyTree, common: Float[Array, " common"]
+    ) -> tuple[Float[Array, " dim"], Float[Array, " dim"]]:
+        """Means and log standard deviations of the entries, independent given the common numbers."""
+
+    @abc.abstractmethod
+    def entropy(self, params: PyTree) -> Float[Array, ""]:
+        """Minus the expected log density, in nats."""

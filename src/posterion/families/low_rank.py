@@ -22,7 +22,7 @@ from jaxtyping import Float
 
 from posterion._typing import Array, ArrayLike, Key
 from posterion.errors import OptionError
-from posterion.families.base import AbstractGaussian
+from posterion.families.base import AbstractDiagonalPlus
 from posterion.target.layout import Layout
 
 _LOG_ROOT_TWO_PI = 0.5 * math.log(2 * math.pi)
@@ -30,7 +30,7 @@ _STARTING_FACTOR = 0.1
 
 
 @dataclass(frozen=True)
-class LowRank(AbstractGaussian):
+class LowRank(AbstractDiagonalPlus):
     """A normal distribution whose covariance is a diagonal plus a matrix of low rank.
 
     Time and memory grow with ``rank * dim``: the family for correlations in thousands of dimensions.
@@ -102,6 +102,24 @@ class LowRank(AbstractGaussian):
         scale = xp.exp(log_scale)
         return scale[:, None] * (xp.eye(scale.size, dtype=scale.dtype) + factor.T @ factor) * scale
 
+    @property
+    def num_common(self) -> int:
+        return self.rank
+
+    def given_common(
+        self, params: Float[Array, "rows dim"], common: Float[Array, " common"]
+    ) -> tuple[Float[Array, " dim"], Float[Array, " dim"]]:
+        location, log_scale, factor = self._parts(params)
+        return location + jnp.exp(log_scale) * (common @ factor), log_scale
+
+    def entropy(self, params: Float[Array, "rows dim"]) -> Float[Array, ""]:
+        _, log_scale, factor = self._parts(params)
+        log_volume = jnp.sum(log_scale) + jnp.sum(jnp.log(jnp.diagonal(self._cholesky(factor))))
+        return log_volume + params.shape[1] * (0.5 + _LOG_ROOT_TWO_PI)
+
+    def _cholesky(self, factor: Float[Array, "rank dim"]) -> Float[Array, "rank rank"]:
+        return jnp.linalg.cholesky(jnp.eye(self.rank, dtype=factor.dtype) + factor @ factor.T)
+
     def _parts(self, params: Float[ArrayLike, "rows dim"]) -> tuple[Any, Any, Any]:
         """Location, log scales and factor (rank, dim), arrays of the same kind as ``params``."""
         return params[0], params[1], params[2:] / math.sqrt(self.rank)
@@ -113,8 +131,7 @@ class LowRank(AbstractGaussian):
         standardised: Float[Array, " dim"],
     ) -> Float[Array, ""]:
         """Of ``standardised`` under N(0, I + factor' factor), and the scales' volume."""
-        inner = jnp.eye(self.rank, dtype=factor.dtype) + factor @ factor.T
-        cholesky = jnp.linalg.cholesky(inner)
+        cholesky = self._cholesky(factor)
         projected = jax.scipy.linalg.solve_triangular(cholesky, factor @ standardised, lower=True)
         square = jnp.sum(standardised**2) - jnp.sum(projected**2)
         log_volume = jnp.sum(log_scale) + jnp.sum(jnp.log(jnp.diagonal(cholesky)))

@@ -14,14 +14,14 @@ import jax.numpy as jnp
 from jaxtyping import Float
 
 from posterion._typing import Array, ArrayLike, Key
-from posterion.families.base import AbstractGaussian
+from posterion.families.base import AbstractDiagonalPlus
 from posterion.target.layout import Layout
 
 _LOG_ROOT_TWO_PI = 0.5 * math.log(2 * math.pi)
 
 
 @dataclass(frozen=True)
-class MeanField(AbstractGaussian):
+class MeanField(AbstractDiagonalPlus):
     """Independent normals, one per entry of ``z``.
 
     References
@@ -69,3 +69,15 @@ class MeanField(AbstractGaussian):
     def covariance(self, params: Float[ArrayLike, "2 dim"]) -> Float[ArrayLike, "dim dim"]:
         xp = params.__array_namespace__()
         return xp.diag(xp.exp(2 * params[1]))
+
+    @property
+    def num_common(self) -> int:
+        return 0
+
+    def given_common(
+        self, params: Float[Array, "2 dim"], common: Float[Array, " common"]
+    ) -> tuple[Float[Array, " dim"], Float[Array, " dim"]]:
+        return params[0], params[1]
+
+    def entropy(self, params: Float[Array, "2 dim"]) -> Float[Array, ""]:
+        return jnp.sum(params[1]) + params.shape[1] * (0.5 + _LOG_ROOT_TWO_PI)

@@ -12,7 +12,7 @@ of real rows in the batch; padding weighs nothing. Only observed variables that 
 and potentials never are.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TypeAlias
 
 import jax.numpy as jnp
@@ -22,7 +22,7 @@ from jaxtyping import Float
 from posterion._typing import Array, Batch
 from posterion.compilation.minor_axis import batch_minor
 from posterion.errors import UnsupportedModelError
-from posterion.target import AbstractRowTarget, AbstractTarget
+from posterion.target import AbstractRowTarget, AbstractTarget, JointTerms
 
 LogJoint: TypeAlias = Callable[[Float[Array, " dim"] | tuple[Array, ...], Batch], Float[Array, ""]]
 """The unnormalised log posterior of all rows at ``z``, estimated from a batch of them; ``z`` may come in pieces."""
@@ -63,17 +63,24 @@ def log_joint(target: AbstractTarget, followers: tuple[str, ...] = (), kl_weight
 
     def estimate(z: Float[Array, " dim"] | tuple[Array, ...], batch: Batch) -> Float[Array, ""]:
         terms = terms_of(_whole(lax.optimization_barrier(z)), batch.data)
-        total = terms.log_prior
-        for name, rows in terms.log_likelihood.items():
-            if batch.real is not None and name in followers:
-                likelihood = jnp.sum(jnp.where(batch.real, rows, 0.0))
-                scale = num_rows[name] / jnp.sum(batch.real, dtype=rows.dtype)
-            else:
-                likelihood, scale = jnp.sum(rows), num_rows[name] / rows.shape[0]
-            total = total + likelihood * (scale / kl_weight)
-        return total
+        return weigh(terms, batch, num_rows, followers, kl_weight)
 
     return estimate
+
+
+def weigh(
+    terms: JointTerms, batch: Batch, num_rows: Mapping[str, int], followers: tuple[str, ...], kl_weight: float
+) -> Float[Array, ""]:
+    """The log joint density of all rows, estimated from the terms of a batch; arguments as of `log_joint`."""
+    total = terms.log_prior
+    for name, rows in terms.log_likelihood.items():
+        if batch.real is not None and name in followers:
+            likelihood = jnp.sum(jnp.where(batch.real, rows, 0.0))
+            scale = num_rows[name] / jnp.sum(batch.real, dtype=rows.dtype)
+        else:
+            likelihood, scale = jnp.sum(rows), num_rows[name] / rows.shape[0]
+        total = total + likelihood * (scale / kl_weight)
+    return total
 
 
 def _whole(z: Array | tuple[Array, ...]) -> Float[Array, " dim"]:

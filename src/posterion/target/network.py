@@ -28,6 +28,27 @@ class AbstractNetworkTarget(AbstractRowTarget):
     def log_prior(self, z: Float[Array, " dim"]) -> Float[Array, ""]:
         """Log density of all free variables in unconstrained space."""
 
+    @property
+    def normal_given_others(self) -> tuple[str, ...]:
+        """Free variables whose prior is normal given the others, and on which no other variable's prior depends."""
+        return ()
+
+    def expected_log_prior(
+        self, z: Float[Array, " dim"], variances: Mapping[str, Float[Array, " entries"]]
+    ) -> Float[Array, ""]:
+        """`log_prior` in expectation over some variables of `normal_given_others`.
+
+        Parameters
+        ----------
+        z
+            Holds the means of these variables, and values of all others.
+        variances
+            Of their entries, which are independent normals.
+        """
+        if variances:
+            raise NotImplementedError(f"nothing is known of the priors of {', '.join(variances)}")
+        return self.log_prior(z)
+
     @abc.abstractmethod
     def log_likelihood(self, z: Float[Array, " dim"], output: Mapping[str, Array], data: Data) -> dict[str, Array]:
         """Log density of each row given the output; ``z`` only enters by the hyperparameters."""

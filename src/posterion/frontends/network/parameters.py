@@ -1,15 +1,17 @@
 """The free variables of a network: its weights and their scales, and what its likelihoods learn, in one vector."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
+from functools import cached_property
+from types import MappingProxyType
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
-from numpyro.distributions import Distribution, ExpandedDistribution, Normal, biject_to, constraints
+from numpyro.distributions import Distribution, ExpandedDistribution, Independent, Normal, biject_to, constraints
 
 from posterion._typing import Array
 from posterion.compilation.cache import Program
@@ -62,6 +64,7 @@ class FreeVariables:
         self.start = np.concatenate([np.ravel(free_of[name]) for name in self._free]).astype(np.float64)
         self.hyperparameters = self._without_weights()
         self._fixed = {leaf.path: leaf.value for leaf in weights.leaves if not self._recipes[leaf.path].free}
+        self._own = own
 
     def _starting_values(self) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
         """On their own scale and in unconstrained space; finds the supports, each variable after those before it."""
@@ -91,6 +94,23 @@ class FreeVariables:
                 used.add(recipe.free[-1].name)
                 assert recipe.free[-1].name == path  # the weights themselves  # noqa: S101
         return tuple(name for name in self._free if name not in used)
+
+    @cached_property
+    def normal_given_others(self) -> tuple[str, ...]:
+        """Variables whose prior is normal given the others, and on which no other's depends."""
+        read: set[str] = set()
+        normal: list[str] = []
+
+        def look(own: dict[str, Array]) -> dict[str, Array]:
+            values = _Noting(own, read)
+            for name, variable in self._free.items():
+                if _normal_of(variable.distribution(values)) is not None and name not in self._transforms:
+                    normal.append(name)
+            return own
+
+        with jax.enable_x64(True):
+            jax.eval_shape(look, self._own)
+        return tuple(name for name in normal if name not in read)
 
     def starting_point(self, seed: int) -> Float[np.ndarray, " dim"]:
         """Where a fit starts: what the network holds, or what its own function draws."""
@@ -130,16 +150,58 @@ class FreeVariables:
     def _own_scale(self, free: Mapping[str, Array]) -> dict[str, Array]:
         return {name: self._transforms[name](v) if name in self._transforms else v for name, v in free.items()}
 
-    def log_prior(self, free: Mapping[str, Array], dtype: Any) -> Float[Array, ""]:
-        """Log density of all variables, with log |d theta / d z|; ``free`` as `unravel` gives it."""
+    def log_prior(
+        self, free: Mapping[str, Array], dtype: Any, variances: Mapping[str, Array] = MappingProxyType({})
+    ) -> Float[Array, ""]:
+        """Log density of all variables, with log |d theta / d z|; ``free`` as `unravel` gives it.
+
+        In expectation over those with ``variances`` (some of `normal_given_others`), whose means are in ``free``.
+        """
         values = self._own_scale(free)
         total = jnp.zeros((), dtype)
         for name, variable in self._free.items():
-            total = total + _log_density(variable.distribution(values), values[name]).astype(dtype)
+            distribution = variable.distribution(values)
+            total = total + _log_density(distribution, values[name]).astype(dtype)
             if name in self._transforms:
                 volume = self._transforms[name].log_abs_det_jacobian(free[name], values[name])
                 total = total + jnp.sum(volume).astype(dtype)
+            if name in variances:
+                total = total - 0.5 * _scaled_sum(distribution, variances[name].reshape(values[name].shape)).astype(
+                    dtype
+                )
         return total
+
+
+class _Noting(Mapping[str, Array]):
+    """Values that note which of them are read."""
+
+    def __init__(self, values: Mapping[str, Array], read: set[str]) -> None:
+        self._values, self._read = values, read
+
+    def __getitem__(self, name: str) -> Array:
+        self._read.add(name)
+        return self._values[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+
+def _normal_of(distribution: Distribution) -> Normal | None:
+    """The normal that a distribution is, once for every entry or broadcast to them; None if it is none."""
+    while isinstance(distribution, ExpandedDistribution | Independent):
+        distribution = distribution.base_dist
+    return distribution if type(distribution) is Normal else None
+
+
+def _scaled_sum(distribution: Distribution, variances: Array) -> Float[Array, ""]:
+    """Of variances in units of a normal distribution's."""
+    normal = _normal_of(distribution)
+    assert normal is not None  # one of `normal_given_others`  # noqa: S101
+    sd = jnp.asarray(normal.scale)
+    return jnp.sum(variances) / sd**2 if not sd.ndim else jnp.sum(variances / sd**2)
 
 
 def _log_density(distribution: Distribution, value: Array) -> Float[Array, ""]:

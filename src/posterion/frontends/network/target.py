@@ -151,6 +151,15 @@ class NetworkTarget(AbstractNetworkTarget):
     def log_prior(self, z: Float[Array, " dim"]) -> Float[Array, ""]:
         return self._free.log_prior(self._free.unravel(z), z.dtype)
 
+    @property
+    def normal_given_others(self) -> tuple[str, ...]:
+        return self._free.normal_given_others
+
+    def expected_log_prior(
+        self, z: Float[Array, " dim"], variances: Mapping[str, Float[Array, " entries"]]
+    ) -> Float[Array, ""]:
+        return self._free.log_prior(self._free.unravel(z), z.dtype, variances)
+
     def log_likelihood(self, z: Float[Array, " dim"], output: Mapping[str, Array], data: Data) -> dict[str, Array]:
         return self._densities(self._distributions(z, output, data), z.dtype, data)
 
