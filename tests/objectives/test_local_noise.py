@@ -12,7 +12,8 @@ from flax import nnx
 
 import posterion as po
 from posterion._typing import Batch
-from posterion.compilation.row_noise import POOL, Parts, Way, _normals
+from posterion.compilation.row_noise import POOL, Parts, Way
+from posterion.compilation.row_noise.program import _normals
 from posterion.errors import OptionError, UnsupportedModelError
 from posterion.methods.advi import _with_rows
 from posterion.objectives.bounds import log_joint
