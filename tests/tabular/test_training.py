@@ -9,7 +9,8 @@ from sklearn.datasets import load_breast_cancer
 
 from posterion.errors import DataError, OptionError, PosteriorFileError
 from posterion.tabular.folder import load_model, save_model
-from posterion.tabular.training import fit_table, held_out_of
+from posterion.tabular.targets import read_target
+from posterion.tabular.training import _seldom, fit_table, held_out_of
 
 COLUMNS = ["mean radius", "mean texture", "mean smoothness"]
 
@@ -49,6 +50,21 @@ def test_held_out_rows_know_where_they_stand_in_the_table(fitted, patients):
     model, held = fitted
     assert held.frame["mean radius"].tolist() == patients["mean radius"].iloc[held.numbers - 1].tolist()
     assert held_out_of(model, patients.iloc[:50]).numbers.tolist() == [*range(1, 6), *range(8, 51)]
+
+
+def test_rows_that_all_came_out_alike_can_be_judged(fitted, patients):
+    model, _ = fitted
+    alike = patients[patients["diagnosis"] == "benign"].iloc[:30]
+    p = model.predict(alike)["probability_benign"]
+    np.testing.assert_allclose(model.evaluate(alike)["log_score"], np.log(p).mean(), rtol=1e-6)
+
+
+def test_labels_of_few_rows_are_named(fitted):
+    assert fitted[0].summary["rare_labels"] == []
+    frame = pd.DataFrame({"grade": ["a"] * 40 + ["b"] * 10 + ["c"] * 9})
+    (said,) = _seldom(read_target(frame, "grade"))
+    assert said.startswith("label 'c' has only 9 rows")
+    assert _seldom(read_target(pd.DataFrame({"y": np.linspace(0, 1, 50)}), "y")) == []
 
 
 def test_predictions_name_the_labels_and_add_up(fitted, patients):

@@ -68,6 +68,8 @@ class Listing:
             self.say(f"left out: {name!r} {reason}")
         for suspicion in model.summary["suspicions"]:
             self.say(f"suspicious: {suspicion['text']}", style="yellow")
+        for label in model.summary.get("rare_labels", []):
+            self.say(f"rare: {label}", style="yellow")
         if "scores" in model.summary:
             scores = {"this model": model.summary["scores"], **model.summary["baselines"]}
             self.scores(scores, f"{rows['held_out']:,} rows held out, {rows['training']:,} fitted")

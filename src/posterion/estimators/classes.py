@@ -9,7 +9,6 @@ References
 .. [1] Houlsby, Huszár, Ghahramani and Lengyel (2011), Bayesian active learning for classification. arXiv:1112.5745.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
@@ -52,10 +51,9 @@ class Logits:
         values, vectors = np.linalg.eigh(self.covariances)
         return vectors * np.sqrt(np.maximum(values, 0))[:, None, :]
 
-    def scaled(self, temperature: float, spread: float, shift: Sequence[float] = ()) -> "Logits":
+    def scaled(self, temperature: float, spread: float, shift: float = 0.0) -> "Logits":
         """Logits divided by a temperature and shifted, their covariances multiplied by ``spread``."""
-        means = self.means / temperature + (np.asarray(shift) if len(shift) else 0.0)
-        scaled = Logits(means, self.covariances * (spread / temperature**2))
+        scaled = Logits(self.means / temperature + shift, self.covariances * (spread / temperature**2))
         vars(scaled)["roots"] = self.roots * (np.sqrt(spread) / temperature)  # not decomposed again
         return scaled
 

@@ -44,14 +44,14 @@ class Calibration:
     temperature
         By which logits are divided.
     shift
-        Added to them afterwards; empty for none.
+        Added afterwards to the one logit of two classes.
     """
 
     noise: float = 1.0
     spread: float = 1.0
     freedom: float = np.inf
     temperature: float = 1.0
-    shift: tuple[float, ...] = ()
+    shift: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,7 @@ def calibrate_classes(held: Sequence[HeldOut], y: np.ndarray, weights: np.ndarra
     """Temperature of the logits, and the scale of their covariance, from held-out rows; and their score.
 
     Where all members have left out the same rows, and many, those have more to say: of the scale of the covariance,
-    which may be far from one, and of how often each class is to be expected.
+    which may be far from one, and of how often each of two classes is to be expected.
     """
     together = _Together.of(held, MOST_LOGITS // held[0].means.shape[1])
     y, w, members = y[together.rows], weights[together.rows], together.members
@@ -143,31 +143,28 @@ def calibrate_classes(held: Sequence[HeldOut], y: np.ndarray, weights: np.ndarra
 
     best = _minimum(loss, np.zeros(2))
     temperature, spread = (float(factor) for factor in np.exp(best))
-    shift = _shift(logits, temperature, spread, w[together.place]) if many else ()
+    binary = logits.means.shape[1] == 1
+    shift = _shift(logits, temperature, spread, w[together.place]) if many and binary else 0.0
     return Calibration(temperature=temperature, spread=spread, shift=shift), -loss(best)
 
 
-def _shift(logits: Logits, temperature: float, spread: float, weights: np.ndarray) -> tuple[float, ...]:
-    """What makes each class as frequent on average as the modes say, whose biases have been fitted to just that.
+def _shift(logits: Logits, temperature: float, spread: float, weights: np.ndarray) -> float:
+    """What makes both classes as frequent on average as the modes say, whose biases have been fitted to just that.
 
-    Expectations over wide logits, and a temperature above one, pull all probabilities towards equal ones: the rarer
-    class would be expected too often.
+    Expectations over wide logits, and a temperature above one, pull all probabilities towards a half: the rarer class
+    would be expected too often. Of many classes there is no such direction, and shifts would be mostly noise.
     """
-    shares = lambda logits: np.log(np.maximum(np.average(logits.expectations()[0], axis=0, weights=weights), 1e-12))
-    wanted = shares(Logits(logits.means, np.zeros_like(logits.covariances)))
-    shift = np.zeros(logits.means.shape[1])
-    for _ in range(MOST_SHIFTS):
-        missing = wanted - shares(logits.scaled(temperature, spread, tuple(shift)))
-        step = missing[1:] - missing[0] if len(shift) == 1 else missing - missing.mean()
-        shift = shift + step
-        if np.abs(step).max() < 1e-3:
-            break
-    return tuple(shift.tolist())
+    share = lambda logits: np.average(logits.expectations()[0][:, 1], weights=weights)
+    wanted = share(Logits(logits.means, np.zeros_like(logits.covariances)))
+    excess = lambda shift: share(logits.scaled(temperature, spread, shift)) - wanted
+    if excess(-MOST_SHIFT) >= 0 or excess(MOST_SHIFT) <= 0:  # hardly a row of one class
+        return 0.0
+    return float(optimize.brentq(excess, -MOST_SHIFT, MOST_SHIFT, xtol=1e-3))
 
 
 MANY_HELD_OUT = 300
 """Rows that all have left out from which they may move probabilities as a whole."""
-MOST_SHIFTS = 20
+MOST_SHIFT = 2.0
 MOST_LOGITS = 40_000
 """Held-out rows times classes that are looked at: two numbers do not need more."""
 

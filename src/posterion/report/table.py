@@ -72,6 +72,7 @@ def _columns(model: "TabularModel") -> Section:
     rows = [(c.name, c.kind, c.describe(), f"{c.missing:,}" if c.missing else "") for c in model.schema.columns]
     points = [f"Left out: {name} {reason}." for name, reason in model.schema.dropped]
     points += [f"Suspicious: {suspicion['text']}." for suspicion in model.summary["suspicions"]]
+    points += [f"Rare: {label}." for label in model.summary.get("rare_labels", [])]
     missing = {c.kind for c in model.schema.columns if c.missing}
     points += [f"Missing values of a {kind}: {RULES[kind]}." for kind in sorted(missing)]
     table = Table(("column", "kind", "content", "missing"), rows, "The columns it uses, in the training rows")

@@ -116,13 +116,16 @@ class TabularModel:
         DataError
             If a label was not among the training rows'.
         """
-        target = read_target(frame, self.target, self.task)
+        target = read_target(frame, self.target, self.task, vary=False)
         if self.task == "regression":
             return target.values, target.usable
         codes = {label: k for k, label in enumerate(self.classes)}
         strange = sorted(set(target.values) - set(codes))
         if strange:
-            raise DataError(f"the column {self.target!r} has labels that training did not: {strange[:5]}")
+            raise DataError(
+                f"the column {self.target!r} has labels that training did not: {strange[:5]}; leave those rows out, or "
+                "fit again with examples of them"
+            )
         return np.array([codes[label] for label in target.values]), target.usable
 
     def evaluate(self, frame: "pd.DataFrame") -> dict[str, float]:

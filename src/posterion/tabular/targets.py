@@ -48,7 +48,7 @@ class Target:
         return sorted(set(self.values)) if self.task == "classification" else []
 
 
-def read_target(frame: "pd.DataFrame", name: str, task: str = "auto") -> Target:
+def read_target(frame: "pd.DataFrame", name: str, task: str = "auto", *, vary: bool = True) -> Target:
     """Take the column to be predicted out of a table.
 
     Parameters
@@ -59,6 +59,8 @@ def read_target(frame: "pd.DataFrame", name: str, task: str = "auto") -> Target:
         The column.
     task
         "classification", "regression", or "auto" to decide by what the column holds.
+    vary
+        Whether it has to have more than one value, as it must for something to be learned.
 
     Raises
     ------
@@ -85,12 +87,12 @@ def read_target(frame: "pd.DataFrame", name: str, task: str = "auto") -> Target:
             what_to_do = unread(values[known]) or "; use --task classification"
             raise DataError(f"the target {name!r} is a {kind}, not a number{what_to_do}")
         numbers = as_numbers(values, "number" if kind == "number" else "boolean")[known]
-        if np.ptp(numbers) == 0:
+        if vary and np.ptp(numbers) == 0:
             raise DataError(f"the target {name!r} is {numbers[0]:g} in every row: there is nothing to predict")
         return Target(name, "regression", numbers, known, why)
     labels = _labels(values[known], kind)
     counts = dict(zip(*np.unique(labels, return_counts=True), strict=True))
-    if len(counts) < 2:
+    if vary and len(counts) < 2:
         raise DataError(f"the target {name!r} is {labels[0]!r} in every row: there is nothing to predict")
     if len(counts) > _MOST_CLASSES:
         what_to_do = ". If it is a number, use --task regression" if kind == "number" else unread(values[known])

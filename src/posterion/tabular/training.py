@@ -27,6 +27,9 @@ LEAST_HELD_OUT = 20
 REFERRED = 0.2
 """Share of rows that the rule for referral leaves to a person, unless told otherwise."""
 
+FEW_EXAMPLES = 10
+"""Rows of a label below which one is told that it will hardly be learned."""
+
 _SAMPLE_ROWS = 2000
 
 
@@ -129,6 +132,7 @@ def fit_table(
         "why": outcome.why,
         "rows": {"table": len(frame), "training": len(train), "held_out": len(held)},
         "without_outcome": int(len(frame) - len(rows)),
+        "rare_labels": _seldom(outcome),
         "left_out_on_request": list(leave_out),
         "suspicions": [{"column": leak.column, "score": leak.score, "text": str(leak)} for leak in leaks],
         "random_seed": random_seed,
@@ -168,6 +172,18 @@ def _estimator(outcome: Target, seed: int) -> Any:
 def _rare(outcome: Target) -> list[str]:
     labels, counts = np.unique(outcome.values.astype(str), return_counts=True)
     return [str(label) for label, count in zip(labels, counts, strict=True) if count < 3][:10]
+
+
+def _seldom(outcome: Target) -> list[str]:
+    """Labels of too few rows to say much about, in words; none for numbers."""
+    if outcome.task != "classification":
+        return []
+    labels, counts = np.unique(outcome.values.astype(str), return_counts=True)
+    return [
+        f"label {str(label)!r} has only {count} rows: its probabilities are little more than how rare it is"
+        for label, count in zip(labels, counts, strict=True)
+        if count < FEW_EXAMPLES
+    ]
 
 
 def _sample(checked: "pd.DataFrame", target: "pd.Series", train: np.ndarray, seed: int) -> "pd.DataFrame":
