@@ -13,8 +13,10 @@ pytest.importorskip("httpx", reason="the test client needs httpx")
 
 from fastapi.testclient import TestClient
 
+from posterion.estimators import BayesianMLPRegressor
 from posterion.report.table import _most_uncertain
 from posterion.serving import Limits, ServedModel, create_app
+from posterion.tabular import training
 from posterion.tabular.columns import check_rows
 from posterion.tabular.folder import load_model, save_model
 from posterion.tabular.preparation import to_numbers
@@ -171,7 +173,9 @@ def test_a_surface_over_a_date(client):
     assert len(found["mean"]) == 32
 
 
-def test_numbers_come_with_their_interval(tmp_path):
+def test_numbers_come_with_their_interval(monkeypatch):
+    few = BayesianMLPRegressor(n_members=2, max_iter=10, random_state=0)  # as good as any to be handed on
+    monkeypatch.setattr(training, "_estimator", lambda outcome, seed: few)
     fitted, _ = fit_table(admissions(150), "days", leave_out=["outcome"], held_out=0.0, random_seed=0)
     with TestClient(create_app(ServedTable(fitted, "stay"))) as client:
         found = ask(client, ROW).json()["predictions"][0]
