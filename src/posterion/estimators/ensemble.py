@@ -159,7 +159,7 @@ def _shift(logits: Logits, temperature: float, spread: float, weights: np.ndarra
     excess = lambda shift: share(logits.scaled(temperature, spread, shift)) - wanted
     if excess(-MOST_SHIFT) >= 0 or excess(MOST_SHIFT) <= 0:  # hardly a row of one class
         return 0.0
-    return float(optimize.brentq(excess, -MOST_SHIFT, MOST_SHIFT, xtol=1e-3))
+    return optimize.root_scalar(excess, bracket=(-MOST_SHIFT, MOST_SHIFT), xtol=1e-3).root
 
 
 MANY_HELD_OUT = 300
