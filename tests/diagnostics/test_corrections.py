@@ -109,7 +109,7 @@ def test_where_two_looks_disagree_all_draws_decide():
     assert not with_corrections(first, second, pooled=0.75).trustworthy
     together = with_corrections(first, replace(second, corrected_sd=second.sd), pooled=0.6)
     assert together.trustworthy
-    assert "k-hat 0.60 (limit 0.70) on twice as many draws" in together.reasons[0]
+    assert "k-hat 0.60 (limit 0.70) of 16,000 draws" in together.reasons[0]
     off = with_corrections(first, replace(second, corrected_sd=2 * second.sd), pooled=0.6)
     assert "times too narrow" in off.reasons[0]  # the spread of each variable is looked at all the same
 

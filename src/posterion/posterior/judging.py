@@ -11,7 +11,7 @@ from posterion._typing import Array, Data
 from posterion.compilation.cache import Program
 from posterion.diagnostics.collapse import Collapse, collapse
 from posterion.diagnostics.corrections import Corrections, correct, pick
-from posterion.diagnostics.psis import pareto_smooth
+from posterion.diagnostics.psis import MINIMUM_DRAWS, pareto_smooth
 from posterion.diagnostics.score_regression import LARGEST, local_gaussian
 from posterion.diagnostics.verdict import (
     Verdict,
@@ -30,8 +30,10 @@ from posterion.target import AbstractRowTarget, AbstractTarget
 if TYPE_CHECKING:
     from posterion.posterior.posterior import Posterior
 
-_DRAWS = 4096
-"""Fresh draws that corrections are made of."""
+_DRAWS, _MANY_DRAWS = 4096, 16_384
+"""Fresh draws that corrections are made of; many where it is not plain on which side of its limit k-hat is."""
+_PLAIN = (0.5, 0.9)
+"""One estimate of k-hat scatters by 0.1 or more: below and above these it is plain."""
 LEAST_ROWS = 10
 """Held-out rows."""
 
@@ -54,9 +56,10 @@ def whole_verdict(posterior: "Posterior", quick: Verdict) -> Verdict:
 
 
 def _pooled_khat(*log_weights: np.ndarray) -> float:
-    """Of several sets of draws together; infinite if some have no ratio."""
+    """Of several sets of draws together; infinite if they are too few, or some have no ratio."""
     together = np.concatenate(log_weights)
-    return pareto_smooth(together).khat if not np.any(np.isnan(together) | np.isposinf(together)) else np.inf
+    usable = len(together) >= MINIMUM_DRAWS and not np.any(np.isnan(together) | np.isposinf(together))
+    return pareto_smooth(together).khat if usable else np.inf
 
 
 def judge_held_out(
@@ -120,7 +123,9 @@ def _collapse(posterior: "Posterior") -> Collapse | None:
 
 def verdict_draws(posterior: "Posterior") -> WeightedDraws:
     """The draws the verdict rests on."""
-    draws = affordable_draws(posterior.target, _DRAWS)
+    few, many = _PLAIN
+    wanted = _MANY_DRAWS if few < _pooled_khat(posterior.log_weights) < many else _DRAWS
+    draws = affordable_draws(posterior.target, wanted)
     return _weighted(posterior, draws, "verdict", None, with_scores=posterior.layout.size <= LARGEST)
 
 

@@ -35,9 +35,8 @@ def with_corrections(verdict: Verdict, corrections: Corrections, pooled: float =
     findings, reasons = Findings(), verdict.reasons
     settled = verdict.trustworthy and not corrections.reliable and pooled <= verdict.khat_threshold
     if settled:
-        said = (
-            f"k-hat {pooled:.2f} (limit {verdict.khat_threshold:.2f}) on twice as many draws: they cover the posterior"
-        )
+        draws = verdict.num_draws + corrections.num_draws
+        said = f"k-hat {pooled:.2f} (limit {verdict.khat_threshold:.2f}) of {draws:,} draws: they cover the posterior"
         reasons = (said, *(reason for reason in reasons if not reason.startswith("k-hat")))
     if corrections.reliable or settled:
         distance = np.abs(corrections.moved)
