@@ -159,7 +159,9 @@ def test_weights_that_a_row_meets_once_are_drawn_for_it(case):
     assert "scale" not in found.note
 
 
-@pytest.mark.parametrize("case", ["equinox", "convolutional", "twice"])
+@pytest.mark.parametrize(
+    "case", ["equinox", *(pytest.param(case, marks=pytest.mark.slow) for case in ("convolutional", "twice"))]
+)
 def test_without_spread_it_is_the_log_joint_itself(case):
     """Values and gradients: rows, padding, N / B and tempering go the same way."""
     target, key = target_of(case, "horseshoe"), jax.random.key_data(jax.random.key(0))
@@ -235,6 +237,7 @@ def test_value_and_gradient_are_the_same_in_expectation_everywhere(case, family,
         close_in_expectation(Both(case, family, sd=0.3, prior=prior), 20_000)
 
 
+@pytest.mark.slow
 def test_less_noise_in_the_gradient_of_a_wide_network():
     random = np.random.default_rng(1)
     x = random.normal(size=(2000, 5))
