@@ -10,7 +10,7 @@ from sklearn.datasets import load_breast_cancer
 from posterion.errors import DataError, OptionError, PosteriorFileError
 from posterion.tabular.folder import load_model, save_model
 from posterion.tabular.targets import read_target
-from posterion.tabular.training import _seldom, fit_table, held_out_of
+from posterion.tabular.training import _repeated, _seldom, fit_table, held_out_of
 
 COLUMNS = ["mean radius", "mean texture", "mean smoothness"]
 
@@ -65,6 +65,16 @@ def test_labels_of_few_rows_are_named(fitted):
     (said,) = _seldom(read_target(frame, "grade"))
     assert said.startswith("label 'c' has only 9 rows")
     assert _seldom(read_target(pd.DataFrame({"y": np.linspace(0, 1, 50)}), "y")) == []
+
+
+def test_rows_that_were_copied_are_told_and_those_of_few_categories_are_not(fitted):
+    assert fitted[0].summary["repeated"] == ""
+    rng = np.random.default_rng(0)
+    numbers, kinds, y = rng.normal(size=(200, 2)), rng.integers(0, 3, (400, 2)), rng.integers(0, 2, 200)
+    train, held = np.split(rng.permutation(400), [320])
+    assert "% of the rows held out are also among" in _repeated(np.tile(numbers, (2, 1)), np.tile(y, 2), train, held)
+    assert _repeated(kinds, np.tile(y, 2), train, held) == ""
+    assert _repeated(np.tile(numbers, (2, 1)), np.tile(y, 2), np.arange(400), np.arange(0)) == ""
 
 
 def test_predictions_name_the_labels_and_add_up(fitted, patients):

@@ -70,6 +70,8 @@ class Listing:
             self.say(f"suspicious: {suspicion['text']}", style="yellow")
         for label in model.summary.get("rare_labels", []):
             self.say(f"rare: {label}", style="yellow")
+        if repeated := model.summary.get("repeated"):
+            self.say(f"repeated: {repeated}", style="yellow")
         if "scores" in model.summary:
             scores = {"this model": model.summary["scores"], **model.summary["baselines"]}
             self.scores(scores, f"{rows['held_out']:,} rows held out, {rows['training']:,} fitted")

@@ -73,6 +73,7 @@ def _columns(model: "TabularModel") -> Section:
     points = [f"Left out: {name} {reason}." for name, reason in model.schema.dropped]
     points += [f"Suspicious: {suspicion['text']}." for suspicion in model.summary["suspicions"]]
     points += [f"Rare: {label}." for label in model.summary.get("rare_labels", [])]
+    points += [f"Repeated: {repeated}."] if (repeated := model.summary.get("repeated")) else []
     missing = {c.kind for c in model.schema.columns if c.missing}
     points += [f"Missing values of a {kind}: {RULES[kind]}." for kind in sorted(missing)]
     table = Table(("column", "kind", "content", "missing"), rows, "The columns it uses, in the training rows")

@@ -30,6 +30,8 @@ REFERRED = 0.2
 FEW_EXAMPLES = 10
 """Rows of a label below which one is told that it will hardly be learned."""
 
+_REPEATED = 0.05
+"""Share of the rows held out from which one is told that they are among the others, too."""
 _SAMPLE_ROWS = 2000
 
 
@@ -133,6 +135,7 @@ def fit_table(
         "rows": {"table": len(frame), "training": len(train), "held_out": len(held)},
         "without_outcome": int(len(frame) - len(rows)),
         "rare_labels": _seldom(outcome),
+        "repeated": _repeated(x, y, train, held),
         "left_out_on_request": list(leave_out),
         "suspicions": [{"column": leak.column, "score": leak.score, "text": str(leak)} for leak in leaks],
         "random_seed": random_seed,
@@ -184,6 +187,25 @@ def _seldom(outcome: Target) -> list[str]:
         for label, count in zip(labels, counts, strict=True)
         if count < FEW_EXAMPLES
     ]
+
+
+def _repeated(x: np.ndarray, y: np.ndarray, train: np.ndarray, held: np.ndarray) -> str:
+    """How many held-out rows are there among the others, value for value, in words; empty where that is no wonder.
+
+    Rows of a few categories repeat by themselves; rows with a number that hardly repeats were copied.
+    """
+    if not held.size:
+        return ""
+    rows = np.ascontiguousarray(np.column_stack([x, y]) + 0.0)  # one sign of zero
+    known = {row.tobytes() for row in rows[train]}
+    share = np.mean([row.tobytes() in known for row in rows[held]])
+    differ = max((len(np.unique(column)) for column in x.T), default=0)
+    if share < _REPEATED or 2 * differ < len({*known, *(row.tobytes() for row in rows[held])}):
+        return ""
+    return (
+        f"{share:.0%} of the rows held out are also among those that were fitted, value for value, so these scores say "
+        "little of new rows: if rows were copied, by a join for one, remove the copies"
+    )
 
 
 def _sample(checked: "pd.DataFrame", target: "pd.Series", train: np.ndarray, seed: int) -> "pd.DataFrame":
