@@ -113,18 +113,28 @@ def nuts(case: _five_models.Case, draws: int) -> dict[str, np.ndarray]:
     return {"mean": flat.mean(0), "sd": flat.std(0)}
 
 
+QUICK_STEP = 6e-6
+"""Seconds below which a step is measured over a hundred thousand of them."""
+
+
 def steps(case: _five_models.Case, position: int, fit, *, quick: bool) -> Row:
     """Time per step: a long fit less a short one, languages in turn, the smallest of the repeats."""
     short, long, repeats = (200, 1000, 2) if quick else (1000, 11_000, 7)
+
+    def seconds(language: str, n: int, seed: int) -> float:
+        begin = time.perf_counter()
+        fit(language, n=n, random_seed=seed)
+        return time.perf_counter() - begin
+
     for language in LANGUAGES:
-        fit(language, n=short, random_seed=0)
+        seconds(language, short, 0)
+    if not quick and seconds("hand", long, 0) - seconds("hand", short, 0) < QUICK_STEP * (long - short):
+        long = 101_000  # what varies from fit to fit is milliseconds, as much as ten thousand steps of one microsecond
     found = {language: {"short": [], "long": []} for language in LANGUAGES}
     for repeat in range(repeats):
         for language in LANGUAGES:
             for which, n in (("short", short), ("long", long)):
-                begin = time.perf_counter()
-                fit(language, n=n, random_seed=repeat)
-                found[language][which].append(time.perf_counter() - begin)
+                found[language][which].append(seconds(language, n, repeat))
     # The smallest of each: a busy machine only ever adds to either.
     micro = {
         language: 1e6 * (min(spans["long"]) - min(spans["short"])) / (long - short) for language, spans in found.items()

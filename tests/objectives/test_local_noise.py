@@ -227,7 +227,7 @@ SLOW = [
 
 def test_value_and_gradient_are_the_same_in_expectation():
     with jax.enable_x64(True):
-        close_in_expectation(Both("convolutional", po.LowRank(2), sd=0.3), 2000)
+        close_in_expectation(Both("pair", po.MeanField(), sd=0.3), 2000)
 
 
 @pytest.mark.slow
