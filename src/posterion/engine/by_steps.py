@@ -60,12 +60,13 @@ class LoopFit:
         self._method, self._task, self._layout = method, task, task.layout
         self._optimiser = optimiser
         self._peak = method.largest_step(task.layout)
-        rows = task.row_noise() if isinstance(method, ADVI) and method.noise == "local" else None
-        self._notes = (rows.note,) if rows is not None and rows.note else ()
-        if rows is not None and isinstance(method, ADVI):
+        rows = None
+        if isinstance(method, ADVI) and method.noise == "local":
+            rows = task.row_noise()
             self._algorithm = method.algorithm(task.log_joint, task.layout, optimiser, rows)
         else:
             self._algorithm = method.algorithm(task.log_joint, task.layout, optimiser)
+        self._notes = (rows.note,) if rows is not None and rows.note else ()
         if averages:
             self._algorithm = averaged(self._algorithm)
         wrap = self._algorithm.wrap

@@ -50,7 +50,7 @@ def _mirrored(family: AbstractFamily, layout: Layout, key: Key, count: int) -> P
     wander along every flat direction. A draw's own distribution is what it was, and half the random numbers do.
     """
     half = family.noise(layout, key, -(-count // 2))
-    return jax.tree.map(lambda x: jnp.stack([x, -x], axis=1).reshape(-1, *x.shape[1:])[:count], half)
+    return jax.tree.map(lambda x: _in_turn(x, -x, count), half)
 
 
 def _with_rows(key: Key, count: int, size: int) -> PyTree:
@@ -59,8 +59,13 @@ def _with_rows(key: Key, count: int, size: int) -> PyTree:
     half = -(-count // 2)
     normals, keys = jax.random.normal(ours, (half, size)), jax.random.key_data(jax.random.split(of_rows, half))
     signs = jnp.ones(half)
-    pair = lambda x, mirrored: jnp.stack([x, mirrored], axis=1).reshape(-1, *x.shape[1:])[:count]
-    return {"normals": pair(normals, -normals), "key": pair(keys, keys), "sign": pair(signs, -signs)}
+    pairs = {"normals": (normals, -normals), "key": (keys, keys), "sign": (signs, -signs)}
+    return {name: _in_turn(x, mirrored, count) for name, (x, mirrored) in pairs.items()}
+
+
+def _in_turn(x: Array, mirrored: Array, count: int) -> Array:
+    """Entries of both along the first axis, each followed by its mirror image, ``count`` of them."""
+    return jnp.stack([x, mirrored], axis=1).reshape(-1, *x.shape[1:])[:count]
 
 
 class ADVIState(NamedTuple):

@@ -47,8 +47,11 @@ def whole_verdict(posterior: "Posterior", quick: Verdict) -> Verdict:
         return quick if found is None else with_collapse(quick, found)
     if not posterior.has_data or no_numbers or corrected_already:
         return quick
-    draws = posterior.verdict_draws
-    verdict = with_corrections(quick, posterior.corrections, _pooled_khat(posterior.log_weights, draws.log_weights))
+    draws, corrected = posterior.verdict_draws, posterior.corrections
+    pooled = np.inf
+    if quick.trustworthy and not corrected.reliable:  # the two looks disagree
+        pooled = _pooled_khat(posterior.log_weights, draws.log_weights)
+    verdict = with_corrections(quick, corrected, pooled)
     if draws.scores is None:
         return verdict
     gaussian = local_gaussian(draws.z, draws.scores, posterior.layout.entry_names())

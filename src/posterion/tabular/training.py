@@ -196,11 +196,13 @@ def _repeated(x: np.ndarray, y: np.ndarray, train: np.ndarray, held: np.ndarray)
     """
     if not held.size:
         return ""
-    rows = np.ascontiguousarray(np.column_stack([x, y]) + 0.0)  # one sign of zero
-    known = {row.tobytes() for row in rows[train]}
-    share = np.mean([row.tobytes() in known for row in rows[held]])
+    rows = [row.tobytes() for row in np.ascontiguousarray(np.column_stack([x, y]) + 0.0)]  # one sign of zero
+    known = {rows[k] for k in train}
+    share = np.mean([rows[k] in known for k in held])
+    if share < _REPEATED:
+        return ""
     differ = max((len(np.unique(column)) for column in x.T), default=0)
-    if share < _REPEATED or 2 * differ < len({*known, *(row.tobytes() for row in rows[held])}):
+    if 2 * differ < len(set(rows)):
         return ""
     return (
         f"{share:.0%} of the rows held out are also among those that were fitted, value for value, so these scores say "
