@@ -4,8 +4,9 @@ Every column that varies is centred and divided by its standard deviation; one w
 asinh of its distance from the median. A column of a few whole numbers, as codes of categories are, gets an indicator
 for each value besides, and one with long tails an indicator for a value that many rows have. Large networks also get
 numbers in pieces: how far each value has come between one quantile and the next, so that a function may bend wherever
-there are data, and the inputs that come from one column are multiplied by how much a first network made of it. What is
-decided depends on the distinct rows and their weights, never on their order.
+there are data, and the inputs that come from one column are multiplied by how much a first network made of it. Of two
+classes they also get the log odds that each number has alone (`segments`): a few exact amounts may say what their
+neighbours do not. What is decided depends on the distinct rows and their weights, never on their order.
 
 References
 ----------
@@ -16,6 +17,8 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 from jaxtyping import Float, Int
+
+from posterion.estimators.segments import Segments
 
 LONG_TAIL = 8.0
 """A column whose largest distance from the median is so many times its standard deviation has long tails."""
@@ -55,6 +58,10 @@ class Columns:
         Where the pieces of each of those meet.
     relevance
         What each input is multiplied by; None is one.
+    segmented
+        Numbers of the columns that are also given by the odds of their segments.
+    segments
+        Of each of those.
     """
 
     kept: np.ndarray
@@ -68,11 +75,13 @@ class Columns:
     pieced: tuple[int, ...] = ()
     edges: tuple[np.ndarray, ...] = field(default=())
     relevance: np.ndarray | None = None
+    segmented: tuple[int, ...] = ()
+    segments: tuple[Segments, ...] = field(default=())
 
     @property
     def features(self) -> int:
         """Number of inputs."""
-        return len(self.kept) + sum(map(len, self.values)) + sum(len(e) - 1 for e in self.edges)
+        return len(self.kept) + sum(map(len, self.values)) + sum(len(e) - 1 for e in self.edges) + len(self.segments)
 
     @classmethod
     def of(
@@ -120,6 +129,20 @@ class Columns:
         edges = {column: found for column, found in edges.items() if len(found) > 2}
         return replace(self, pieced=tuple(edges), edges=tuple(edges.values()))
 
+    def in_segments(
+        self,
+        x: Float[np.ndarray, "rows columns"],
+        outcomes: Float[np.ndarray, " rows"],
+        weights: Float[np.ndarray, " rows"],
+    ) -> "Columns":
+        """The same with the odds of two classes besides, for the columns in pieces that say something alone.
+
+        The rows must be some that nothing is judged by: what they are is in the odds.
+        """
+        found = {column: Segments.of(x[:, column], outcomes, weights) for column in self.pieced}
+        found = {column: segments for column, segments in found.items() if len(segments.starts) > 1}
+        return replace(self, segmented=tuple(found), segments=tuple(found.values()))
+
     def inputs(self, x: Float[np.ndarray, "rows columns"]) -> Float[np.ndarray, "rows features"]:
         """The inputs of the network for the rows of a table."""
         numbers = _compress(x[:, self.kept], self.middle, self.spread, self.compressed)
@@ -128,16 +151,19 @@ class Columns:
             parts.append((x[:, [column]] == values).astype(float) - 0.5 * (len(values) == 1))
         for column, edges in zip(self.pieced, self.edges, strict=True):
             parts.append(np.clip((x[:, [column]] - edges[:-1]) / np.diff(edges), 0, 1) - 0.5)
+        for column, segments in zip(self.segmented, self.segments, strict=True):
+            parts.append(segments.at(x[:, column])[:, None])
         inputs = np.concatenate(parts, axis=1)
         return inputs if self.relevance is None else inputs * self.relevance
 
     @property
     def origins(self) -> Int[np.ndarray, " features"]:
-        """The number of the column that each input comes from."""
+        """The same number for inputs that share a relevance: those of one column, but for its odds."""
         pairs = [*zip(self.coded, self.values, strict=True), *zip(self.pieced, self.edges, strict=True)]
         lengths = [len(v) for v in self.values] + [len(e) - 1 for e in self.edges]
-        columns = np.array([column for column, _ in pairs], int)
-        return np.concatenate([self.kept, np.repeat(columns, np.array(lengths, int))])
+        columns = np.repeat(np.array([column for column, _ in pairs], int), np.array(lengths, int))
+        apart = self.kept.max(initial=0) + 1 + np.array(self.segmented, int)
+        return np.concatenate([self.kept, columns, apart])
 
 
 def _codes_of(x: np.ndarray, weights: np.ndarray, kept: np.ndarray) -> tuple[list[int], list[np.ndarray]]:

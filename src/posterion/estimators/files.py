@@ -15,8 +15,9 @@ from posterion.errors import PosteriorFileError
 from posterion.estimators import kinds
 from posterion.posterior import store
 
-FORMAT = 3
-"""2 keeps triangles without their zeros, 3 has shifts of logits; files of earlier formats are read as well."""
+FORMAT = 4
+"""2 keeps triangles without their zeros, 3 has shifts of logits, 4 segments of columns; files of earlier formats
+are read as well."""
 
 
 def save(estimator: Any, path: str | os.PathLike) -> None:

@@ -19,7 +19,7 @@ from posterion.estimators.columns import Columns
 from posterion.estimators.ensemble import Calibration, HeldOut, Member
 from posterion.estimators.gauss_newton import GaussianPrior, Mode, find_mode
 from posterion.estimators.kronecker import KroneckerMode, relevances
-from posterion.estimators.likelihoods import Likelihood, StudentT
+from posterion.estimators.likelihoods import Bernoulli, Likelihood, StudentT
 from posterion.estimators.network import Network
 from posterion.estimators.threads import one_thread
 
@@ -187,11 +187,14 @@ class AbstractMLP(AbstractEstimator):
     ) -> Columns:
         """Numbers as they are, or in pieces if a first network predicts held-out rows better with them.
 
-        Pieces have the relevance that the network found: the columns that matter little are many inputs now.
+        Pieces have the relevance that the network found: the columns that matter little are many inputs now. Of two
+        classes, the odds of segments come with them.
         """
         x, targets, weights = data
         outputs, likelihoods = self._likelihoods()
         pieces, trials = columns.in_pieces(x, weights), []
+        if isinstance(likelihoods[0], Bernoulli):
+            pieces = pieces.in_segments(x[~hold], targets[~hold], weights[~hold])
         for tried in (columns, pieces) if pieces.pieced else (columns,):
             network = Network(tried.features, hidden, outputs)
             shared = self._shared(tried.inputs(x), targets, weights)

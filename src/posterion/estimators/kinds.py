@@ -7,6 +7,7 @@ from posterion.estimators.kronecker import KroneckerMode
 from posterion.estimators.likelihoods import Bernoulli, Categorical, Poisson, StudentT
 from posterion.estimators.linear import GridPosterior, LinearGaussian, LinearPosterior
 from posterion.estimators.network import Network
+from posterion.estimators.segments import Segments
 
 KNOWN = {
     kind.__name__: kind
@@ -23,6 +24,7 @@ KNOWN = {
         Mode,
         Network,
         Poisson,
+        Segments,
         StudentT,
     )
 }
