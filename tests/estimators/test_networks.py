@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from scipy import special, stats
 
-from posterion.estimators import BayesianMLPClassifier
+from posterion.estimators import BayesianMLPClassifier, fitting
+from posterion.estimators.ensemble import Calibration
 from posterion.estimators.gauss_newton import find_mode
 from posterion.estimators.kronecker import curvature
 from posterion.estimators.likelihoods import Bernoulli, Categorical, Poisson, StudentT
@@ -105,3 +106,39 @@ def test_more_rows_sharpen_networks(hidden):
     fitted.partial_fit(x[300:], y[300:])
     assert fitted.log_score(x[300:], y[300:]) > before
     assert fitted.log_score(x[:300], y[:300]) > np.log(0.5)
+
+
+@pytest.mark.parametrize(
+    ("given", "scores", "layers", "pieced"),
+    [
+        ("auto", (0, 1, 2), (8,), True),
+        ("auto", (0, 2, 1), (8, 4), True),
+        ("auto", (1, 0, 2), (8,), False),
+        ((8, 4), (0, 1), (8, 4), True),
+    ],
+)
+def test_large_networks_have_the_inputs_and_layers_that_a_first_one_does_best_with(
+    monkeypatch, given, scores, layers, pieced
+):
+    monkeypatch.setattr(fitting, "MOST_WEIGHTS", 0)
+    monkeypatch.setattr(fitting, "LARGE_UNITS", ((np.inf, (8, 4)),))
+    monkeypatch.setattr(fitting, "FEWEST_FOR_TRIALS", 200)
+    said = iter([*scores, 0.0])
+
+    class Scripted(BayesianMLPClassifier):
+        def _large_member(self, network, likelihood, start, shared, hold, rng, continued):
+            inputs, precisions = shared[1][:200, : network.features].astype(float), np.ones(len(network.shapes))
+            mode = curvature(
+                network, likelihood, network.initial(rng), inputs, np.ones(200), rows=200.0, precisions=precisions
+            )
+            return fitting._Fitted(mode, mode, 1, fitting._held_out(network, mode, inputs, hold), None)
+
+        def _calibrate(self, held, targets, weights):
+            return Calibration(), float(next(said))
+
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(200, 2))
+    model = Scripted(given, n_members=2).fit(x, (x[:, 0] > 0).astype(int))
+    assert next(said, None) is None
+    assert {member.network.hidden for member in model._state["members"]} == {layers}
+    assert bool(model._state["columns"].pieced) == pieced

@@ -22,6 +22,7 @@ from posterion.estimators.kronecker import KroneckerMode, relevances
 from posterion.estimators.likelihoods import Bernoulli, Likelihood, StudentT
 from posterion.estimators.network import Network
 from posterion.estimators.threads import one_thread
+from posterion.estimators.widening import narrow_mode, widen, widen_mode
 
 MOST_WEIGHTS, MOST_WORK = 600, 2e8
 """Full covariances are used up to so many weights, and multiplications for one Gauss-Newton matrix."""
@@ -48,12 +49,21 @@ class _Fitted(NamedTuple):
     held_last: HeldOut | None
 
 
+class _Trial(NamedTuple):
+    """A first network, and its score on the rows it has not seen."""
+
+    score: float
+    columns: Columns
+    network: Network
+    mode: Mode | KroneckerMode
+
+
 class AbstractMLP(AbstractEstimator):
     """Fitting, for both kinds of outcome.
 
     A class says with `_small_units` which hidden layers to try for a full covariance, with `_small_members` how many
     networks that takes, with `_patience` when to stop one early, and with `_look_for_codes` whether to look for
-    categories; with `_tries_inputs` large networks get the inputs that a first one does best with.
+    categories; with `_tries_inputs` large networks get the inputs and layers that a first one does best with.
     """
 
     _small_units: ClassVar[tuple[tuple[int, ...], ...]]
@@ -142,8 +152,8 @@ class AbstractMLP(AbstractEstimator):
             together = not small and rows >= FEWEST_FOR_TRIALS
             folds = self._folds(x, targets, weights, 0 if together else count, int(seeds[0]))
             if self._tries_inputs and together and folds is not None:
-                known = self._inputs_to_go_on_with(old, columns, hidden)
-                columns = known or self._tried(columns, hidden, (x, targets, weights), folds == 0, seeds)
+                known = self._shape_to_go_on_with(old, columns, hidden)
+                columns, hidden = known or self._tried(columns, hidden, (x, targets, weights), folds == 0, seeds)
             networks = [
                 Network(columns.features, hidden, outputs, small and self._relevance and k % 2 == 0)
                 for k in range(count)
@@ -184,37 +194,52 @@ class AbstractMLP(AbstractEstimator):
         data: tuple[np.ndarray, np.ndarray, np.ndarray],
         hold: np.ndarray,
         seeds: np.ndarray,
-    ) -> Columns:
-        """Numbers as they are, or in pieces if a first network predicts held-out rows better with them.
+    ) -> tuple[Columns, tuple[int, ...]]:
+        """The inputs and hidden layers of the first network that predicts held-out rows best.
 
-        Pieces have the relevance that the network found: the columns that matter little are many inputs now. Of two
-        classes, the odds of segments come with them.
+        Numbers are tried as they are and in pieces, of two classes with the odds of segments; then one layer in place
+        of several, if layers are to be chosen. Pieces have the relevance that the network found: the columns that
+        matter little are many inputs now.
         """
         x, targets, weights = data
         outputs, likelihoods = self._likelihoods()
-        pieces, trials = columns.in_pieces(x, weights), []
+        pieces = columns.in_pieces(x, weights)
         if isinstance(likelihoods[0], Bernoulli):
             pieces = pieces.in_segments(x[~hold], targets[~hold], weights[~hold])
-        for tried in (columns, pieces) if pieces.pieced else (columns,):
-            network = Network(tried.features, hidden, outputs)
-            shared = self._shared(tried.inputs(x), targets, weights)
-            with one_thread():
-                found = self._large_member(
-                    network, likelihoods[0], None, shared, hold, np.random.default_rng(seeds), False
-                )
-            if found.held_best is None:  # no row is in the part
-                return columns
-            score = self._calibrate([found.held_best], targets, weights)[1]
-            trials.append((score, tried, network, found.best))
-        _, tried, network, mode = max(trials, key=lambda trial: trial[0])
-        return replace(tried, relevance=relevances(network, mode, tried.origins)) if tried.pieced else tried
 
-    def _inputs_to_go_on_with(self, old: dict[str, Any], columns: Columns, hidden: tuple[int, ...]) -> Columns | None:
-        """Those of the last fit, where ``warm_start`` begins with its weights."""
+        def trial(tried: Columns, layers: tuple[int, ...]) -> _Trial | None:
+            network = Network(tried.features, layers, outputs)
+            shared = self._shared(tried.inputs(x), targets, weights)
+            rng = np.random.default_rng(seeds)
+            with one_thread():
+                found = self._large_member(network, likelihoods[0], None, shared, hold, rng, False)
+            if found.held_best is None:  # no row is in the part
+                return None
+            score = self._calibrate([found.held_best], targets, weights)[1]
+            return _Trial(score, tried, network, found.best)
+
+        best = trial(columns, hidden)
+        if pieces.pieced:
+            best = _better(best, trial(pieces, hidden))
+        if best is not None and len(hidden) > 1 and isinstance(self.hidden_layer_sizes, str):
+            best = _better(best, trial(best.columns, hidden[:1]))
+        if best is None:
+            return columns, hidden
+        found, layers = best.columns, best.network.hidden
+        if found.pieced:
+            found = replace(found, relevance=relevances(best.network, best.mode, found.origins))
+        return found, layers
+
+    def _shape_to_go_on_with(
+        self, old: dict[str, Any], columns: Columns, hidden: tuple[int, ...]
+    ) -> tuple[Columns, tuple[int, ...]] | None:
+        """Inputs and hidden layers of the last fit, where ``warm_start`` begins with its weights."""
         if not (self.warm_start and old and isinstance(old["members"][0].mode, KroneckerMode)):
             return None
-        same = old["members"][0].network.hidden == hidden and np.array_equal(old["columns"].kept, columns.kept)
-        return old["columns"] if same else None
+        layers = old["members"][0].network.hidden
+        chosen = isinstance(self.hidden_layer_sizes, str) and layers == hidden[:1]
+        same = (layers == hidden or chosen) and np.array_equal(old["columns"].kept, columns.kept)
+        return (old["columns"], layers) if same else None
 
     def _choose(self, fitted, targets: np.ndarray, weights: np.ndarray):
         """Stop all members early or none, by what the held-out rows say after calibration; and the calibration."""
@@ -285,12 +310,12 @@ class AbstractMLP(AbstractEstimator):
         hold = np.zeros(len(targets), bool) if hold is None else np.append(hold, np.zeros(len(targets) - count, bool))
         learn = np.flatnonzero(~hold[:count])
         wide = replace(network, features=network_padded)
-        weights_start = _widen(network.initial(rng), network, wide)
+        weights_start = widen(network.initial(rng), network, wide)
         precisions = before = None
         if start is not None:
-            weights_start, precisions = _widen(start.weights, network, wide), start.precisions
+            weights_start, precisions = widen(start.weights, network, wide), start.precisions
             likelihood = start.likelihood
-            before = _widen_mode(start, network, wide) if continued else None
+            before = widen_mode(start, network, wide) if continued else None
         held_rows = np.flatnonzero(hold)
         score = None
         if len(held_rows):
@@ -319,7 +344,7 @@ class AbstractMLP(AbstractEstimator):
             held_out=score,
             precisions=precisions,
         )
-        narrow = _narrow_mode(mode, network, wide)
+        narrow = narrow_mode(mode, network, wide)
         return _Fitted(narrow, narrow, steps, _held_out(wide, mode, inputs, hold), None)
 
     def _shared(self, inputs: np.ndarray, targets: np.ndarray, weights: np.ndarray) -> tuple:
@@ -341,6 +366,10 @@ class AbstractMLP(AbstractEstimator):
             return [member.mode.predict(member.network, inputs) for member in self._state["members"]]
 
 
+def _better(one: _Trial | None, other: _Trial | None) -> _Trial | None:
+    return other if one is None or (other is not None and other.score > one.score) else one
+
+
 def _whole(value: Any) -> bool:
     return isinstance(value, numbers.Integral) and int(value) >= 1
 
@@ -355,32 +384,3 @@ def _held_out(network: Network, mode: Mode | KroneckerMode, inputs: np.ndarray, 
         return None
     noise = mode.likelihood.variance if isinstance(mode.likelihood, StudentT) else 1.0
     return HeldOut(rows, *mode.predict(network, inputs[rows].astype(float)), noise)
-
-
-def _widen(weights: np.ndarray, network: Network, wide: Network) -> np.ndarray:
-    """Weights for a network with more inputs, which are always zero: their own are zero."""
-    first, columns = network.shapes[0]
-    matrix = weights[: first * columns].reshape(first, columns)
-    extra = np.zeros((wide.features - network.features, columns))
-    return np.concatenate([matrix[:-1].ravel(), extra.ravel(), matrix[-1], weights[first * columns :]])
-
-
-def _real(network: Network, wide: Network) -> np.ndarray:
-    """Rows of the wide first layer that are of the narrow one."""
-    return np.append(np.arange(network.features), wide.features)
-
-
-def _narrow_mode(mode: KroneckerMode, network: Network, wide: Network) -> KroneckerMode:
-    real = _real(network, wide)
-    first, columns = wide.shapes[0]
-    matrix = mode.weights[: first * columns].reshape(first, columns)[real]
-    weights = np.concatenate([matrix.ravel(), mode.weights[first * columns :]])
-    activations = (mode.activations[0][np.ix_(real, real)], *mode.activations[1:])
-    return replace(mode, weights=weights, activations=activations)
-
-
-def _widen_mode(mode: KroneckerMode, network: Network, wide: Network) -> KroneckerMode:
-    real = _real(network, wide)
-    first = np.zeros((wide.features + 1, wide.features + 1))
-    first[np.ix_(real, real)] = mode.activations[0]
-    return replace(mode, weights=_widen(mode.weights, network, wide), activations=(first, *mode.activations[1:]))

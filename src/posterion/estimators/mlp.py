@@ -171,9 +171,10 @@ class BayesianMLPClassifier(AbstractClassifier, AbstractMLP):
     scales chosen by the evidence on the way and a full Laplace covariance. Otherwise one layer of 64 units, or two of
     128 and 64, are trained on mini-batches with a Kronecker-factored covariance; a million rows go this way by
     themselves, and from 4,000 on two first networks decide whether numbers are given in pieces between quantiles
-    besides, and of two classes by the log odds that each number has alone. Functions are linearised around the modes,
-    so that uncertainty grows where there are no data. Equal rows count as one when rows are left out, and neither their
-    order nor a weight in place of a repetition changes a small network's fit.
+    besides, and of two classes by the log odds that each number has alone; a third one whether a single layer of 128
+    units does. Functions are linearised around the modes, so that uncertainty grows where there are no data. Equal rows
+    count as one when rows are left out, and neither their order nor a weight in place of a repetition changes a small
+    network's fit.
 
     References
     ----------
