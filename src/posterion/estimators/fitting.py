@@ -226,7 +226,7 @@ class AbstractMLP(AbstractEstimator):
         if best is None:
             return columns, hidden
         found, layers = best.columns, best.network.hidden
-        if found.pieced:
+        if found.pieced and isinstance(best.mode, KroneckerMode):
             found = replace(found, relevance=relevances(best.network, best.mode, found.origins))
         return found, layers
 
