@@ -129,7 +129,9 @@ def steps(case: _five_models.Case, position: int, fit, *, quick: bool) -> Row:
     for language in LANGUAGES:
         seconds(language, short, 0)
     if not quick and seconds("hand", long, 0) - seconds("hand", short, 0) < QUICK_STEP * (long - short):
-        long = 101_000  # what varies from fit to fit is milliseconds, as much as ten thousand steps of one microsecond
+        # What varies from fit to fit is milliseconds, as much as ten thousand steps of one microsecond; and a shared
+        # processor's pace changes by a fifth within seconds, so that seven repeats are too few for their smallest.
+        long, repeats = 101_000, 21
     found = {language: {"short": [], "long": []} for language in LANGUAGES}
     for repeat in range(repeats):
         for language in LANGUAGES:
