@@ -1,5 +1,8 @@
 """Streamed batches: every row once an epoch, the same rows wherever a fit goes on, sorted files noticed."""
 
+import threading
+import time
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -100,6 +103,46 @@ def test_an_error_while_reading_ahead_reaches_the_caller(tmp_path):
     source = posterion.data.parquet(tmp_path / "t.parquet", {"number": "n"})
     with pytest.raises(posterion.errors.DataError, match="no good: .*row group"):
         StreamedRows(windows_of(source, 0, broken), 10, {}, lambda rows: rows)
+
+
+class ToldApart(ArrayWindows):
+    """Arrays, one window at a time: the second waits until it may go on."""
+
+    def __init__(self):
+        super().__init__({"number": NUMBER}, 0)
+        self.reads, self.begun, self.go_on = 0, threading.Event(), threading.Event()
+
+    def read(self, epoch, window):
+        self.reads += 1
+        if self.reads == 2:
+            self.begun.set()
+            assert self.go_on.wait(10)
+        return super().read(epoch, window)
+
+
+def test_closing_does_not_wait_for_what_nobody_will_want():
+    rows = ToldApart()
+    batches = StreamedRows(rows, 10, {}, lambda rows: rows)
+    per_window = int(rows.sizes(0)[0]) // 10
+    batches.window(0, per_window - 1, 512)  # then twice as many are laid out ahead, of three windows
+    assert rows.begun.wait(10)
+    assert rows.reads == 2
+    closer = threading.Thread(target=batches.close)
+    closer.start()
+    while not batches._closing.is_set():
+        time.sleep(0.001)
+    rows.go_on.set()
+    closer.join(10)
+    assert rows.reads == 2
+
+
+def test_nothing_is_read_ahead_after_the_last_window():
+    rows = ToldApart()
+    batches = StreamedRows(rows, 10, {}, lambda rows: rows)
+    assert rows.reads == 0  # the types of rows in memory are known
+    batches.window(0, 3, 512, last=True)
+    batches.close()
+    assert rows.reads == 1
 
 
 # ---- sorted files

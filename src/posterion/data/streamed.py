@@ -6,8 +6,9 @@ the clock. Those that are not taken are laid out again.
 """
 
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from functools import partial
+from threading import Event
 
 import numpy as np
 
@@ -37,15 +38,21 @@ class StreamedRows(AbstractBatches):
         self._evenly = Evenly(self.num_rows, batch_size)
         self.batch_size, self.steps_per_epoch = self._evenly.size, self._evenly.steps
         self.select = partial(placed, self.batch_size, place)
-        self._alive: dict[tuple[int, int], Window] = {(0, 0): windows.read(0, 0)}
-        self._like = {name: (a.shape[1:], a.dtype) for name, a in self._alive[0, 0].rows.items()}
+        self._alive: dict[tuple[int, int], Window] = {}
+        if (like := windows.in_memory) is None:
+            self._alive[0, 0] = windows.read(0, 0)
+            like = self._alive[0, 0].rows
+        self._like = {name: (a.shape[1:], a.dtype) for name, a in like.items()}
         bytes_per_row = sum(np.dtype(dtype).itemsize * int(np.prod(shape)) for shape, dtype in self._like.values())
         self.max_steps = int(np.clip(STEPS_BYTES // max(1, bytes_per_row * batch_size), 1, MOST_STEPS))
-        self._pool = ThreadPoolExecutor(1, "posterion-rows")
+        self._pool, self._closing = ThreadPoolExecutor(1, "posterion-rows"), Event()
         self._ahead: tuple[int, int, int, Future] | None = None
 
-    def window(self, first_step: int, num_steps: int, capacity: int) -> PyTree:
-        """Rows of ``num_steps`` steps from ``first_step`` on, (capacity, B, ...) by slot, and how many are real."""
+    def window(self, first_step: int, num_steps: int, capacity: int, *, last: bool = False) -> PyTree:
+        """Rows of ``num_steps`` steps from ``first_step`` on, (capacity, B, ...) by slot, and how many are real.
+
+        Nothing is read ahead after the ``last``.
+        """
         ahead, self._ahead = self._ahead, None
         if ahead is not None and ahead[:2] == (first_step, capacity) and ahead[2] >= num_steps:
             found = ahead[3].result()
@@ -53,6 +60,8 @@ class StreamedRows(AbstractBatches):
             if ahead is not None:
                 ahead[3].exception()  # two threads must not read at the same time
             found = self._lay_out(first_step, num_steps, capacity)
+        if last:
+            return found
         following, count = first_step + num_steps, min(capacity, 2 * num_steps)
         self._ahead = (following, capacity, count, self._pool.submit(self._lay_out, following, count, capacity))
         return found
@@ -64,6 +73,7 @@ class StreamedRows(AbstractBatches):
 
     def close(self) -> None:
         """Stop reading ahead, and let go of the rows."""
+        self._closing.set()  # what is being laid out ahead will not be wanted
         self._pool.shutdown(cancel_futures=True)
         self._windows.close()
         self._alive.clear()
@@ -95,6 +105,8 @@ class StreamedRows(AbstractBatches):
         for rows, order in parts:
             length, taken = len(order), 0
             while taken < length:
+                if self._closing.is_set():
+                    raise CancelledError
                 step, row = divmod(at, size)
                 # Whole batches at once where a part begins with one, else to the end of the batch it begins in.
                 whole = (length - taken) // size if row == 0 else 0

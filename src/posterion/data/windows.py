@@ -47,6 +47,8 @@ class AbstractWindows(abc.ABC):
     """All rows of a source, a random permutation of them every epoch."""
 
     num_rows: int
+    in_memory: Rows | None = None
+    """All rows, if nothing has to be read to see them."""
 
     @abc.abstractmethod
     def sizes(self, epoch: int) -> Int[np.ndarray, " windows"]:
@@ -113,7 +115,7 @@ class ArrayWindows(AbstractWindows):
     def __init__(self, rows: Rows, seed: int) -> None:
         self.num_rows = _length(rows)
         self._numbers = np.random.default_rng([seed, 0]).permutation(self.num_rows)
-        self._rows = {name: np.ascontiguousarray(array) for name, array in rows.items()}
+        self.in_memory = self._rows = {name: np.ascontiguousarray(array) for name, array in rows.items()}
         size = sum(array.nbytes for array in rows.values()) / self.num_rows
         # Sixteen pieces to a window, so that an epoch mixes what an earlier one had in different windows.
         piece = int(np.clip(WINDOW_BYTES / _PIECES / max(size, 1), 64, 1 << 16))

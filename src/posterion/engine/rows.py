@@ -180,7 +180,8 @@ def batch_windows(stream: StreamedRows, count: int, seed: int) -> Iterator[tuple
     try:
         for first in range(0, count, stream.max_steps):
             length = min(stream.max_steps, count - first)
-            yield first, length, stream.window(start + first, length, stream.max_steps)
+            last = first + length == count
+            yield first, length, stream.window(start + first, length, stream.max_steps, last=last)
     finally:
         stream.close()
 
