@@ -114,6 +114,7 @@ def test_more_rows_sharpen_networks(hidden):
         ("auto", (0, 1, 2), (8,), True),
         ("auto", (0, 2, 1), (8, 4), True),
         ("auto", (1, 0, 2), (8,), False),
+        ("auto", (0.01, 0, -1), (8, 4), True),
         ((8, 4), (0, 1), (8, 4), True),
     ],
 )

@@ -35,6 +35,9 @@ LARGE_MEMBERS = 5
 FEWEST_FOR_TRIALS, SHARE_OF_LARGE = 4_000, 0.1
 """From so many rows on all large networks leave out the same part of them, of this share: their average is calibrated
 on it, and inputs are chosen by it."""
+PLAIN_ADVANTAGE = 0.2
+"""Nats per held-out row, times the root of their number, that numbers as they are must gain over pieces: about one
+standard error, for pieces are better as a rule and a few hundred rows cannot tell."""
 STOPPING_ADVANTAGE = 0.02
 """Nats per held-out row that stopping early must gain: the best of many iterations looks better than it is."""
 
@@ -220,7 +223,7 @@ class AbstractMLP(AbstractEstimator):
 
         best = trial(columns, hidden)
         if pieces.pieced:
-            best = _better(best, trial(pieces, hidden))
+            best = _better(best, trial(pieces, hidden), advantage=PLAIN_ADVANTAGE / np.sqrt(max(hold.sum(), 1)))
         if best is not None and len(hidden) > 1 and isinstance(self.hidden_layer_sizes, str):
             best = _better(best, trial(best.columns, hidden[:1]))
         if best is None:
@@ -366,8 +369,9 @@ class AbstractMLP(AbstractEstimator):
             return [member.mode.predict(member.network, inputs) for member in self._state["members"]]
 
 
-def _better(one: _Trial | None, other: _Trial | None) -> _Trial | None:
-    return other if one is None or (other is not None and other.score > one.score) else one
+def _better(one: _Trial | None, other: _Trial | None, *, advantage: float = 0.0) -> _Trial | None:
+    """The first, if it is better by more than its advantage must be."""
+    return other if one is None or (other is not None and other.score + advantage > one.score) else one
 
 
 def _whole(value: Any) -> bool:
