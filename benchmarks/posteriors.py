@@ -39,7 +39,7 @@ QUICK = {"models": ("eight_schools", "momiq"), "methods": ("posterion advi", "pm
 _WARM = 1.2
 """Of the processor seconds of a fit by us in a new process, what a first and a second call take together."""
 _REPEATS, _LONG = 5, 10.0
-"""Fits whose median time is taken, and seconds after which none is added: fits of a tenth of a second vary by a third."""
+"""Fits whose median time is taken, and seconds after which none is added: short fits vary by a third."""
 _GUESSES = {"pymc-extras fit_dadvi": 80.0, "pymc-extras fit_pathfinder": 70.0, "pymc-extras fit_laplace": 30.0}
 """Seconds that a first fit may take where nothing is known of it; ten for all others."""
 

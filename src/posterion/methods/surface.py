@@ -126,7 +126,7 @@ class Surface:
     def _derivatives(self, z: np.ndarray, direction: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
         self.evaluations += 1
         found = self._problem.derivatives(z.astype(self._dtype), direction.astype(self._dtype), self._problem.batch)
-        value, gradient, product = jax.device_get(found)
+        value, gradient, product = found  # `jax.device_get` of the three takes as long as computing them may
         return float(value), np.asarray(gradient, np.float64), np.asarray(product, np.float64)
 
 
