@@ -48,7 +48,8 @@ class Schedule:
             batch = next(size for limit, size in BATCHES if rows <= limit)
         batch = min(batch, rows)
         if epochs is None:
-            most = min(6000.0, max(1000.0, MOST_WORK / (network.size * batch)))
+            work = MOST_WORK if network.outputs > 1 else MOST_WORK / 2
+            most = min(6000.0, max(1000.0, work / (network.size * batch)))
             steps = float(np.clip(40 * rows / batch, 1000, most))
         else:
             steps = epochs * rows / batch
@@ -63,7 +64,7 @@ class Schedule:
 
 
 MOST_WORK = 2e10
-"""Weights times rows of all steps of one member."""
+"""Weights times rows of all steps of one member; half of it where there is one output, which was as good."""
 BATCHES = ((2_000, 32), (6_000, 64), (60_000, 128), (200_000, 256), (float("inf"), 1024))
 
 
