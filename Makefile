@@ -31,9 +31,15 @@ lint: setup
 	@$(BIN)/pyright
 
 # Below ten minutes on two cores. The tests marked slow run by `make test-slow` and before the benchmarks. The tests of
-# a file stay with one worker, so that what one of them compiled is there for the next.
-test: lint
-	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
+# a file stay with one worker, so that what one of them compiled is there for the next. Types are checked meanwhile, since
+# that takes one core for most of a minute; what was found is said at the end.
+test: setup
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@found=$$(mktemp); $(BIN)/pyright >$$found 2>&1 & types=$$!; \
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS); tests=$$?; \
+	wait $$types; types=$$?; cat $$found; rm -f $$found; \
+	[ $$tests -eq 0 ] && [ $$types -eq 0 ]
 
 test-slow: setup
 	@$(BIN)/python -m pytest -m slow -n $(WORKERS) $(ARGS)
