@@ -1,12 +1,14 @@
 """MNIST by a small convolutional network: mean-field posteriors against the same network trained without uncertainty.
 
-    python benchmarks/images.py                        everything; goes on where it stopped (an hour of one core)
+    python benchmarks/images.py                        everything; goes on where it stopped (half an hour of one core)
     python benchmarks/images.py --quick                two epochs of a tenth of the images: tests the script
     python benchmarks/images.py --render               measures nothing: the page anew from the records
 
-Images are taken as they are: none is shifted, turned or scaled to make more of them, since the likelihood of a row that
-was made up is not one. Each member of a mixture (or of the deep ensemble) is a fit of its own from its own seed; what
-it predicts is kept in a folder, so that mixtures cost nothing more. The test images are looked at once, to be scored.
+Posteriors are of the images as they are: none is shifted, turned or scaled to make more of them, since the likelihood
+of a row that was made up is not one. The network that is trained without uncertainty, whose last layer then gets a
+posterior, sees every image moved by up to two pixels at random, as is usual. Each member of a mixture (or of the deep
+ensemble) is a fit of its own from its own seed; its weights and what it predicts are kept in a folder, so that mixtures
+cost nothing more. The test images are looked at once, to be scored.
 
 Strange inputs are the first 1,000 test images turned by a quarter, with light and dark exchanged, and pixels of noise.
 A 0, 1 or 8 turned by a quarter is still one, or nearly, so that no score can tell all turned images from upright ones.
@@ -15,7 +17,7 @@ A 0, 1 or 8 turned by a quarter is still one, or nearly, so that no score can te
 import argparse
 import sys
 import time
-from functools import lru_cache
+from itertools import product
 from pathlib import Path
 
 import _records
@@ -23,6 +25,7 @@ import flax.linen as nn
 import jax
 import numpy as np
 import optax
+from flax import serialization
 from scipy.stats import rankdata
 
 import posterion as po
@@ -30,8 +33,8 @@ import posterion as po
 ROOT = Path(__file__).parent.parent
 RESULTS, PAGE = ROOT / "benchmarks/results/images.jsonl", ROOT / "docs/benchmarks/images.md"
 OURS, LAST, PLAIN = "Posterion, IVON", "Posterion, last layer", "the network alone"
-MEMBERS, EPOCHS, BATCH, DRAWS, STRANGE = 2, 10, 128, 16, 1000
-KL_WEIGHT, TRAINED_EPOCHS = 0.1, 4
+MEMBERS, EPOCHS, BATCH, DRAWS, STRANGE = 3, 8, 128, 16, 1000
+KL_WEIGHT, PIXELS = 0.1, 2
 FEWEST = 1e-12
 
 
@@ -60,10 +63,10 @@ def strange(x: np.ndarray) -> dict[str, np.ndarray]:
     return {"turned": np.rot90(x, axes=(1, 2)).copy(), "inverted": 1 - x, "noise": noise}
 
 
-def ivon(x, y, sets, seed: int, epochs: int) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+def ivon(x, y, sets, seed: int, options) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Probabilities and mean entropies by set of inputs, under one mean-field posterior."""
     target = po.network(Convolutional(), data={"x": x, "y": y}, likelihood="categorical")
-    steps = epochs * len(x) // BATCH
+    steps = options.epochs * len(x) // BATCH
     approx = po.fit(
         target,
         "ivon",
@@ -78,12 +81,16 @@ def ivon(x, y, sets, seed: int, epochs: int) -> dict[str, tuple[np.ndarray, np.n
     return {name: (p.mean["y"], p.aleatoric["y"]) for name, p in found.items()}
 
 
-@lru_cache(maxsize=1)
-def _trained(seed: int, few: int, epochs: int):
-    """The network trained by Adam."""
-    data = images()
+def trained(seed: int, options: argparse.Namespace) -> tuple[dict, float]:
+    """The network trained by Adam on images moved at random, and the processor seconds of that; kept in the folder."""
+    file = options.folder / f"trained-{seed}.msgpack"
+    if file.exists() and not options.quick:
+        kept = serialization.msgpack_restore(file.read_bytes())
+        return kept["params"], kept["seconds"]
+    began, data = time.process_time(), images()
+    few = 10 if options.quick else 1
     x, y = data["x_train"][::few], data["y_train"][::few]
-    module, steps = Convolutional(), epochs * len(x) // BATCH
+    module, steps = Convolutional(), options.epochs * len(x) // BATCH
     params = module.init(jax.random.key(seed), x[:2])
     optimiser = optax.adamw(optax.cosine_decay_schedule(2e-3, steps), weight_decay=1e-4)
 
@@ -96,10 +103,15 @@ def _trained(seed: int, few: int, epochs: int):
         return optax.apply_updates(params, updates), memory
 
     memory, random = optimiser.init(params), np.random.default_rng(seed)
-    order = np.concatenate([random.permutation(len(x)) for _ in range(epochs)])[: steps * BATCH]
+    order = np.concatenate([random.permutation(len(x)) for _ in range(options.epochs)])[: steps * BATCH]
+    edge = ((0, 0), (PIXELS, PIXELS), (PIXELS, PIXELS))
+    moved = np.lib.stride_tricks.sliding_window_view(np.pad(x[..., 0], edge), x.shape[1:3], axis=(1, 2))
     for rows in order.reshape(steps, BATCH):
-        params, memory = step(params, memory, x[rows], y[rows])
-    return params
+        down, right = random.integers(0, 2 * PIXELS + 1, (2, BATCH))
+        params, memory = step(params, memory, moved[rows, down, right][..., None], y[rows])
+    params, seconds = jax.device_get(params), time.process_time() - began
+    file.write_bytes(serialization.msgpack_serialize({"params": params, "seconds": seconds}))
+    return params, seconds
 
 
 def _blockwise(function, rows: np.ndarray) -> np.ndarray:
@@ -107,17 +119,17 @@ def _blockwise(function, rows: np.ndarray) -> np.ndarray:
     return np.concatenate([function(rows[k : k + 500]) for k in range(0, len(rows), 500)])
 
 
-def alone(x, y, sets, seed: int, epochs: int) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+def alone(x, y, sets, seed: int, options) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """The same of the network trained by Adam: one member of a deep ensemble."""
-    params = _trained(seed, 60_000 // len(x), min(epochs, TRAINED_EPOCHS))
+    params, _ = trained(seed, options)
     logits = {n: _blockwise(lambda x: Convolutional().apply(params, x), rows) for n, rows in sets.items()}
     found = {name: np.asarray(jax.nn.softmax(value)) for name, value in logits.items()}
     return {name: (p, entropy(p)) for name, p in found.items()}
 
 
-def last_layer(x, y, sets, seed: int, epochs: int) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+def last_layer(x, y, sets, seed: int, options) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """The same of that network with Kronecker-factored linearised Laplace of its last layer, on its features."""
-    params = _trained(seed, 60_000 // len(x), min(epochs, TRAINED_EPOCHS))
+    params, _ = trained(seed, options)
     features = lambda rows: _blockwise(lambda x: Convolutional().apply(params, x, top=False), rows)
     top = jax.device_get(params["params"]["Dense_1"])
     linear = (top, lambda p, features: features @ p["kernel"] + p["bias"])
@@ -193,27 +205,25 @@ def run(records: _records.Records, options: argparse.Namespace) -> None:
     few = 10 if options.quick else 1
     x, y, truth = data["x_train"][::few], data["y_train"][::few], data["y_test"][::few]
     sets = {"test": data["x_test"][::few]} | strange(data["x_test"][: STRANGE // few])
-    epochs = 2 if options.quick else EPOCHS
-    for method in options.methods:
-        kept = []
-        for seed in range(1 if options.quick else options.members):
-            file = options.folder / f"{METHODS[method].__name__}-{seed}.npz"
-            if not file.exists() or options.quick:
-                began = time.process_time()
-                found = METHODS[method](x, y, sets, seed, epochs)
-                cpu = time.process_time() - began
-                row = {"data": "mnist", "kind": "single", "split": seed, "method": method, "cpu_seconds": cpu}
-                records.add(row | measured(found, truth) | _records.circumstances())
-                print(records.rows[-1], file=sys.stderr, flush=True)
-                if not options.quick:
-                    arrays = {f"{name}/{k}": a for name, pair in found.items() for k, a in enumerate(pair)}
-                    np.savez(file, **arrays)
-            if file.exists():
-                with np.load(file) as saved:
-                    kept.append({name: (saved[f"{name}/0"], saved[f"{name}/1"]) for name in sets})
-        if len(kept) == MEMBERS and not records.has(data="mnist", kind="mixture", split=0, method=method):
-            mixed = {n: tuple(np.mean([one[n][k] for one in kept], axis=0) for k in range(2)) for n in sets}
-            row = {"data": "mnist", "kind": "mixture", "split": 0, "method": method}
+    folder, kept = options.folder, {method: [] for method in options.methods}
+    for seed, method in product(range(options.members), options.methods):
+        file = folder / f"{METHODS[method].__name__}-{seed}.npz"
+        if not file.exists() or options.quick:
+            training = 0.0 if method == OURS else trained(seed, options)[1]
+            began = time.process_time()
+            found = METHODS[method](x, y, sets, seed, options)
+            cpu = training + time.process_time() - began
+            row = {"data": "mnist", "kind": "single", "split": seed, "method": method, "epochs": options.epochs}
+            row |= {"cpu_seconds": cpu, "training_seconds": training}
+            records.add(row | measured(found, truth) | _records.circumstances())
+            print(records.rows[-1], file=sys.stderr, flush=True)
+            np.savez(file, **{f"{name}/{k}": a for name, pair in found.items() for k, a in enumerate(pair)})
+        with np.load(file) as saved:
+            kept[method].append({name: (saved[f"{name}/0"], saved[f"{name}/1"]) for name in sets})
+    for method, members in kept.items():
+        if len(members) > 1 and not records.has(data="mnist", kind="mixture", split=0, method=method):
+            mixed = {n: tuple(np.mean([one[n][k] for one in members], axis=0) for k in range(2)) for n in sets}
+            row = {"data": "mnist", "kind": "mixture", "split": 0, "method": method, "members": len(members)}
             row["cpu_seconds"] = float(records.values("cpu_seconds", method=method, kind="single").sum())
             records.add(row | measured(mixed, truth) | _records.circumstances())
 
@@ -247,9 +257,12 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--methods", type=lambda text: text.split(";"), default=list(METHODS), help="separated by ;")
     parser.add_argument("--members", type=int, default=MEMBERS, help="fits of each method; mixtures need all")
     parser.add_argument("--folder", type=Path, default=Path("/tmp/posterion-images"), help="for what members predict")
+    parser.add_argument("--epochs", type=int, default=EPOCHS, help="of every fit and training")
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--render", action="store_true")
     options = parser.parse_args()
+    if options.quick:
+        options.epochs, options.members, options.folder = 2, min(options.members, 2), options.folder / "quick"
     options.folder.mkdir(parents=True, exist_ok=True)
     return options
 
