@@ -77,7 +77,7 @@ def test_a_step_of_many_variables_is_the_same_by_pieces_and_its_loss_is_exact():
     algorithm = method.algorithm(log_joint(target), layout)
     location, scale = np.linspace(-1, 1, size, dtype=np.float32), np.linspace(0.01, 0.3, size, dtype=np.float32)
     zero, one = jnp.zeros(size), jnp.ones(size)
-    state = method.start(layout, jax.random.key(1), jnp.asarray(location), jnp.asarray(scale), zero, one)
+    state = method.start(layout, jax.random.key(1), jnp.asarray(location / scale), one, zero, jnp.asarray(scale))
     offset, rate = 12_345, jnp.asarray(0.05)
     new, info = jax.jit(algorithm.step)((jnp.int32(offset), jnp.float32(-1.0)), state, Batch({}), rate)
     noise = -np.asarray(state.pool, np.float64)[offset : offset + size]
@@ -92,7 +92,7 @@ def test_a_step_of_many_variables_is_the_same_by_pieces_and_its_loss_is_exact():
 
 
 def test_weights_of_many_inputs_start_near_where_their_module_put_them():
-    """Chance may move them by no more than they differ, 1/20 here, or it would drown them."""
+    """Chance may move them by no more than they differ, 1/20 here, draws by half of that, or they would be drowned."""
     rng = np.random.default_rng(0)
     x = rng.normal(size=(50, 400))
     init = lambda key: {"w": jax.random.normal(key, (400, 30)) / 20, "v": jnp.ones((30, 1)) / 30}
@@ -100,7 +100,17 @@ def test_weights_of_many_inputs_start_near_where_their_module_put_them():
     data = {"x": x, "y": (x[:, 0] > 0).astype(int)}
     target = po.network((init, apply), data=data, likelihood="bernoulli", prior="fan_in")
     approx = po.fit(target, "ivon", n=1, random_seed=0, progress=False)
-    np.testing.assert_allclose(np.std(approx.params[0][target.layout.slices["w"]]), np.sqrt(2) / 20, rtol=0.1)
+    location, log_scale = approx.params[:, target.layout.slices["w"]]
+    np.testing.assert_allclose(np.std(location), np.sqrt(2) / 20, rtol=0.1)
+    np.testing.assert_allclose(np.exp(np.median(log_scale)), np.sqrt(2) / 40, rtol=0.1)
+
+
+def test_a_spread_that_is_known_is_begun_with():
+    """Coordinates of an earlier posterior, whose standard deviations are wider than its means differ."""
+    layout = Layout((Variable("w", (9_000,), (9_000,)),))
+    known, zero, one = jnp.linspace(0.5, 0.6, 9_000), jnp.zeros(9_000), jnp.ones(9_000)
+    state = po.IVON().start(layout, jax.random.key(0), zero, one, jnp.linspace(-0.1, 0.1, 9_000), known)
+    np.testing.assert_allclose(np.concatenate(state.scale), known, rtol=1e-6)
 
 
 def test_what_is_refused():

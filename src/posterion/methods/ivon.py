@@ -49,6 +49,8 @@ _WINDOW = 1 << 16
 """Normals that each variable may meet, times two for the sign."""
 _STEPS_REMEMBERED = 10.0
 """Steps at full rate that the precisions' running mean is long: at a tenth of it, ten times as many."""
+_SHARE_OF_SCATTER = 0.5
+"""Of how much an array of weights scatters at the start: as wide as its draws are to begin with, at most."""
 _LONGEST_STEP = 10.0
 """Standard deviations that a step of full rate may move a mean: a guard while H is not yet found."""
 
@@ -125,9 +127,12 @@ class IVON(AbstractLoopMethod):
         size = 0 if layout.size <= _FRESH else layout.size + _WINDOW
         pool = jax.random.normal(key, (size,), location.dtype)
         cut = partial(_cut, layout)
+        spread = cut(whitening * scale)
+        if size:
+            spread = tuple(map(_first_scale, cut(location), spread, cut(whitening)))
         return IVONState(
             cut(location),
-            cut(whitening * scale),
+            spread,
             cut(jnp.zeros_like(location)),
             jnp.zeros((), location.dtype),
             pool,
@@ -226,6 +231,18 @@ def _starts(layout: Layout) -> tuple[int, ...]:
 def _cut(layout: Layout, z: Float[Array, " dim"]) -> Pieces:
     starts = _starts(layout)
     return tuple(z[start:stop] for start, stop in zip(starts, (*starts[1:], layout.size), strict=True))
+
+
+def _first_scale(
+    location: Float[Array, " piece"], scale: Float[Array, " piece"], whitening: Float[Array, " piece"]
+) -> Float[Array, " piece"]:
+    """Standard deviations to begin with: of many weights, a share of how much they differ, or draws would drown them.
+
+    Coordinates other than the model's own say that the spread is known, from a mode or from an earlier posterior.
+    """
+    scatter = jnp.std(location)
+    drowns = (whitening == 1) & (scatter > 0)
+    return jnp.where(drowns, jnp.minimum(scale, _SHARE_OF_SCATTER * scatter), scale)
 
 
 def _sum_of_logs(scale: Float[Array, " piece"]) -> Float[Array, ""]:
