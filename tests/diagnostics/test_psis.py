@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from posterion.diagnostics import khat_threshold, pareto_smooth
+from posterion.diagnostics.psis import told_apart
 from posterion.errors import OptionError
 
 
@@ -71,3 +72,11 @@ def test_too_few_draws_and_broken_weights_are_refused():
         pareto_smooth(np.zeros(99))
     with pytest.raises(OptionError, match="2 of 200 log weights are NaN"):
         pareto_smooth(np.r_[np.zeros(198), np.nan, np.inf])
+
+
+@pytest.mark.parametrize(
+    ("khat", "limit", "said"),
+    [(0.5, 0.7, ("0.50", "0.70")), (0.7031, 0.7, ("0.703", "0.700")), (0.70001, 0.7, ("0.7000", "0.7000"))],
+)
+def test_a_number_just_above_its_limit_is_not_written_like_it(khat, limit, said):
+    assert told_apart(khat, limit) == said

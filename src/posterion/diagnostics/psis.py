@@ -67,6 +67,15 @@ def khat_threshold(num_draws: int) -> float:
     return float(min(1.0 - 1.0 / np.log10(num_draws), 0.7))
 
 
+def told_apart(khat: float, limit: float) -> tuple[str, str]:
+    """Both as text, with as many of two to four decimals as tell them apart: "0.703" is above "0.700"."""
+    for decimals in (2, 3, 4):
+        texts = f"{khat:.{decimals}f}", f"{limit:.{decimals}f}"
+        if texts[0] != texts[1]:
+            break
+    return texts
+
+
 def pareto_smooth(log_weights: Float[np.ndarray, " draws"]) -> ParetoSmoothed:
     """Smooth importance weights of independent draws and estimate k-hat.
 

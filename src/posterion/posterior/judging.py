@@ -11,7 +11,7 @@ from posterion._typing import Array, Data
 from posterion.compilation.cache import Program
 from posterion.diagnostics.collapse import Collapse, collapse
 from posterion.diagnostics.corrections import Corrections, correct, pick
-from posterion.diagnostics.psis import MINIMUM_DRAWS, pareto_smooth
+from posterion.diagnostics.psis import MINIMUM_DRAWS, pareto_smooth, told_apart
 from posterion.diagnostics.score_regression import LARGEST, local_gaussian
 from posterion.diagnostics.verdict import (
     Verdict,
@@ -145,8 +145,9 @@ def resampled(posterior: "Posterior", draws: int, random_seed: int | None) -> di
     found = _weighted(posterior, max(4 * draws, _DRAWS), "resample", random_seed)
     places, smoothed = pick(found.log_weights, draws, int(posterior.key("resample", random_seed)[1]))
     if smoothed.khat > smoothed.threshold:
+        khat, limit = told_apart(smoothed.khat, smoothed.threshold)
         warnings.warn(
-            f"k-hat {smoothed.khat:.2f} is above {smoothed.threshold:.2f}: the resampled draws, worth "
+            f"k-hat {khat} is above {limit}: the resampled draws, worth "
             f"{smoothed.effective_draws:,.0f}, are nearer to the posterior than plain ones but do not cover it",
             stacklevel=4,
         )

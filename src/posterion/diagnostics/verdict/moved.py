@@ -6,6 +6,7 @@ import math
 import numpy as np
 
 from posterion.diagnostics.corrections import Corrections
+from posterion.diagnostics.psis import told_apart
 from posterion.diagnostics.verdict.findings import CLEARLY, Findings
 from posterion.diagnostics.verdict.verdict import Verdict
 
@@ -36,7 +37,8 @@ def with_corrections(verdict: Verdict, corrections: Corrections, pooled: float =
     settled = verdict.trustworthy and not corrections.reliable and pooled <= verdict.khat_threshold
     if settled:
         draws = verdict.num_draws + corrections.num_draws
-        said = f"k-hat {pooled:.2f} (limit {verdict.khat_threshold:.2f}) of {draws:,} draws: they cover the posterior"
+        khat, limit = told_apart(pooled, verdict.khat_threshold)
+        said = f"k-hat {khat} (limit {limit}) of {draws:,} draws: they cover the posterior"
         reasons = (said, *(reason for reason in reasons if not reason.startswith("k-hat")))
     if corrections.reliable or settled:
         distance = np.abs(corrections.moved)

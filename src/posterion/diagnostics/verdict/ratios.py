@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from posterion.diagnostics.psis import MINIMUM_DRAWS, khat_threshold, pareto_smooth
+from posterion.diagnostics.psis import MINIMUM_DRAWS, khat_threshold, pareto_smooth, told_apart
 from posterion.diagnostics.verdict.findings import Findings
 
 NEARLY_CONSTANT = 0.08
@@ -66,14 +66,15 @@ def numbers(log_weights: np.ndarray, *, resampled: bool = False) -> tuple[float,
 
 def judge_khat(khat: float, limit: float, draws: int, findings: Findings, *, method: str = "", size: int = 0) -> None:
     """Whether the importance ratios could turn the draws into the posterior's."""
+    said, limit_said = told_apart(khat, limit)
     if math.isnan(khat):
         findings.against.append(f"{draws} draws are too few to tell how well the approximation covers the posterior")
         findings.advice.append(f"judge it by at least {MINIMUM_DRAWS} draws")
     elif khat <= limit:
-        findings.favour.insert(0, f"k-hat {khat:.2f} (limit {limit:.2f}): the draws cover the posterior")
+        findings.favour.insert(0, f"k-hat {said} (limit {limit_said}): the draws cover the posterior")
     else:
         findings.against.append(
-            f"k-hat {khat:.2f} is above {limit:.2f}: the approximation misses part of the joint posterior, typically "
+            f"k-hat {said} is above {limit_said}: the approximation misses part of the joint posterior, typically "
             "its correlations and tails, so intervals may be too narrow; means are often still good"
         )
         findings.advice.append(_richer(method, size))

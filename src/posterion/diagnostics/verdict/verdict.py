@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from posterion.diagnostics.collapse import Collapse
 from posterion.diagnostics.corrections import Corrections
+from posterion.diagnostics.psis import told_apart
 from posterion.diagnostics.score_regression import LocalGaussian
 
 
@@ -88,7 +89,8 @@ class Verdict:
         numbers = f"ELBO {self.elbo:,.2f} ± {self.elbo_se:.2f} nats"
         if self.null_elbo is not None:
             numbers += f" (without inputs {self.null_elbo:,.2f})"
-        numbers += f" · k-hat {self.khat:.2f} (limit {self.khat_threshold:.2f}) · {self.num_draws:,} draws"
+        khat, limit = told_apart(self.khat, self.khat_threshold)
+        numbers += f" · k-hat {khat} (limit {limit}) · {self.num_draws:,} draws"
         return "\n".join([*lines, numbers])
 
     def _changes(self) -> list[str]:
