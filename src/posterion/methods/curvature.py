@@ -9,7 +9,8 @@ from jaxtyping import Float
 from posterion.errors import DegenerateError
 
 _LONGEST_STEP = 10.0
-"""In units of 1 / sqrt(curvature)."""
+_CURVED = 1e-8
+"""Scaled curvature from which a direction has a length of its own: with less, one step would go anywhere."""
 
 
 def flatness_of(*, double: bool) -> float:
@@ -82,7 +83,9 @@ class Curvature:
     ) -> tuple[Float[np.ndarray, " dim"], float]:
         """The step downhill, and what it would gain in nats were the surface a paraboloid.
 
-        No longer than ``longest`` along any direction, in units of 1 / sqrt(curvature) of the entries.
+        No longer than ``longest`` along any direction, in units of 1 / sqrt(curvature) of that direction, or of the
+        entries where it hardly curves. Along a ridge (a regression on raw years) the first are a thousand times longer,
+        and in units of the entries it took seventy steps.
         """
         slopes = self.vectors.T @ (self.scale * gradient)
         steepness = np.maximum(np.abs(self.values), self.flatness)
@@ -93,7 +96,8 @@ class Curvature:
         decrement = float(0.5 * np.sum(np.where(flat, 0.0, slopes**2 / steepness)))
         negative = (self.values < -self.flatness) & (np.abs(parts) < 0.1)
         parts = np.where(negative, np.where(slopes > 0, -0.1, 0.1), parts)  # off a saddle
-        length = np.abs(parts).max(initial=0.0)
+        own = np.sqrt(np.where(self.values > _CURVED, self.values, 1.0))
+        length = np.abs(parts * own).max(initial=0.0)
         return self.scale * (self.vectors @ (parts * min(1.0, longest / max(length, 1e-300)))), decrement
 
     def flat_directions(self) -> list[np.ndarray]:

@@ -177,9 +177,9 @@ def check_fall(layout: Layout, surface: Surface, z: np.ndarray, directions: np.n
     """
     if not len(directions):
         return
-    top = surface.log_joint_at(z[None])[0][0]
-    for sign in (1.0, -1.0):
-        values, _ = surface.log_joint_at(z + sign * directions)
+    # In one call: whatever is asked for is computed in blocks of many points.
+    top, *others = surface.log_joint_at(np.concatenate([z[None], z + directions, z - directions]))[0]
+    for sign, values in zip((1.0, -1.0), np.reshape(others, (2, -1)), strict=True):
         stays = np.flatnonzero(top - values < _LEAST_FALL)
         if len(stays):
             along = direction_name(
