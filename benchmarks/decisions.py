@@ -3,19 +3,24 @@
     python benchmarks/decisions.py              20 splits; JSON into benchmarks/results/decisions.json, and the page
     python benchmarks/decisions.py --learning   which labels to ask for: examples/active_learning.py, 20 repeats
     python benchmarks/decisions.py --census     `posterion fit` on the adult census: log score and calibration, 4 splits
+    python benchmarks/decisions.py --fits       seconds of `posterion fit`, report included, in processes of their own
     python benchmarks/decisions.py --quick      3 splits, 2 repeats or 1 split; tests the script, writes nothing
     python benchmarks/decisions.py --render     measures nothing, writes the tables anew from the JSON
 
 A logistic regression on all 30 inputs by Laplace's method. Each split has 285 rows to fit, 142 to calibrate and 142 to
-judge. No times are measured, so it can run beside other work. Each part keeps what the others have written,
-and repeats of active learning are kept one by one: after an interruption the same command goes on with the next, and
-with --anew from the first.
+judge. But for --fits no times are measured, so it can run beside other work. Each part keeps what the others have
+written, and repeats of active learning are kept one by one: after an interruption the same command goes on with the
+next, and with --anew from the first.
 """
 
 import argparse
 import json
 import os
 import runpy
+import subprocess
+import sys
+import tempfile
+import time
 from pathlib import Path
 
 import _records
@@ -36,6 +41,7 @@ EXAMPLE = Path(__file__).parent.parent / "examples/active_learning.py"
 REPEATS = 20
 LEVEL = 0.95
 CENSUS_SPLITS, SIMULATIONS = 4, 200
+FIT_REPEATS = 3
 
 
 def logit(params, rows):
@@ -165,6 +171,34 @@ def census(*, quick):
     return {"splits": found}, checks
 
 
+def fits(*, quick):
+    """Seconds of `posterion fit` on two tables in a new process, once for the caches and then for the record."""
+    found, checks = {}, []
+    with tempfile.TemporaryDirectory() as folder:
+        frames = {"breast_cancer": (breast_cancer(), "diagnosis", 15)}
+        if not quick:
+            frames["adult"] = (adult(), "income", 60)
+        for name, (frame, target, most) in frames.items():
+            frame.to_csv(f"{folder}/{name}.csv", index=False)
+            command = [sys.executable, "-m", "posterion", "fit", f"{folder}/{name}.csv", "--target", target, "--quiet"]
+            seconds = []
+            for k in range(2 if quick else 1 + FIT_REPEATS):
+                begin = time.perf_counter()
+                subprocess.run([*command, "--seed", str(k), "--out", f"{folder}/{name}-{k}"], check=True)
+                seconds.append(time.perf_counter() - begin)
+            rows = f"{len(frame):,} rows x {len(frame.columns) - 1}"
+            found[name] = {"rows": rows, "first": seconds[0], "seconds": seconds[1:]}
+            median = float(np.median(seconds[1:]))
+            checks.append(_rows.Check(f"`posterion fit` on {name}, {rows}, report included", median, most, unit=" s"))
+    return {"fits": found}, checks
+
+
+def breast_cancer():
+    """All 30 columns, the diagnosis in words."""
+    frame = load_breast_cancer(as_frame=True).frame
+    return frame.assign(diagnosis=frame.pop("target").map({0: "malignant", 1: "benign"}))
+
+
 def adult():
     """The table as one finds it: labels in words, and nothing where the census has a question mark."""
     import pandas as pd
@@ -288,13 +322,34 @@ def census_table(record):
     return "\n".join(lines) + "\n"
 
 
+def fits_table(record):
+    """Seconds of fits, as Markdown."""
+    lines = [
+        "## From a table to a report",
+        "",
+        "Seconds of `posterion fit`, start of the process to its end: reading the table, fitting, scoring beside the "
+        "simple models, and the report. The median of those after the first, which fills the caches; each has another "
+        "seed.",
+        "",
+        "| figure, target |",
+        "|---|",
+        *(f"| {check} |" for check in record["checks"]),
+        "",
+        *(
+            f"- {name}: {', '.join(f'{span:.1f}' for span in one['seconds'])} s; the first, {one['first']:.1f} s."
+            for name, one in record["fits"].items()
+        ),
+    ]
+    return "\n".join(lines) + "\n"
+
+
 def measured(record):
     """When and with what."""
     versions = ", ".join(f"{name} {record['versions'][name]}" for name in ("python", "posterion", "jax", "commit"))
     return f"Measured {record['date'][:10]}; {versions}.\n"
 
 
-TABLES = {"referral": referral_table, "learning": learning_table, "census": census_table}
+TABLES = {"referral": referral_table, "learning": learning_table, "census": census_table, "fits": fits_table}
 SHOWN = (10, 30, 50, 70, 100, 150, 200, 250)
 WORDS = {
     "doubt": "doubt (one minus the largest probability)",
@@ -310,13 +365,14 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--learning", action="store_true")
     parser.add_argument("--census", action="store_true")
+    parser.add_argument("--fits", action="store_true")
     parser.add_argument("--anew", action="store_true")
     parser.add_argument("--render", action="store_true")
     options = parser.parse_args()
     if options.render:
         render()
         return 0
-    part = learning if options.learning else census if options.census else referral
+    part = learning if options.learning else census if options.census else fits if options.fits else referral
     if options.anew and not options.quick:
         keep(part.__name__, {})
     record, checks = part(quick=options.quick)
