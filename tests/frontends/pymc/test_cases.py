@@ -11,6 +11,7 @@ import pymc as pm
 
 from posterion.errors import UnsupportedModelError
 from posterion.frontends.pymc import from_pymc
+from posterion.frontends.pymc.marginals import repaired_marginals
 from tests.frontends.pymc.cases import (
     CASES,
     NEEDS_HOST_CALLBACKS,
@@ -51,7 +52,8 @@ def build(name):
 def pymc_terms(model, values, *, in_batches):
     """PyMC's own log density by variable; its random mini-batches replaced by all the rows."""
     plain = pm.model.transform.remove_minibatched_nodes(model) if in_batches else model
-    terms = plain.compile_logp(sum=False, mode="FAST_COMPILE")(values)
+    with repaired_marginals():
+        terms = plain.compile_logp(sum=False, mode="FAST_COMPILE")(values)
     names = [v.name for v in (*plain.basic_RVs, *plain.potentials)]
     return {name: float(np.sum(term)) for name, term in zip(names, terms, strict=True)}
 

@@ -51,6 +51,8 @@ from pytensor.tensor.shape import Reshape, Shape, Shape_i
 from pytensor.tensor.subtensor import AdvancedIncSubtensor, AdvancedSubtensor
 from pytensor.tensor.type import TensorType
 
+from posterion.frontends.pymc.marginals import repaired_marginals
+
 if jax.config.values["jax_enable_x64"] != _X64:
     jax.config.update("jax_enable_x64", _X64)  # noqa: TID251  put back what importing PyTensor changed
 if os.environ.get("XLA_FLAGS") != _XLA_FLAGS:
@@ -70,7 +72,7 @@ def graph_work() -> Iterator[None]:
     Nodes made here do not record where they were made, which takes PyTensor half of the time and serves its own error
     messages only.
     """
-    with graph_lock, pytensor.config.change_flags(traceback__limit=0):
+    with graph_lock, pytensor.config.change_flags(traceback__limit=0), repaired_marginals():
         yield
 
 
