@@ -13,7 +13,7 @@ help:
 	@echo "make test-slow  the tests marked slow (a quarter of an hour)"
 	@echo "make test-extras  each front end in an environment with its own extra alone (minutes, asks a package index)"
 	@echo "make lint    lint, format and types only"
-	@echo "make docs    build the documentation into ./site; fails on an undocumented public name"
+	@echo "make docs    build the documentation into ./site, Stan's tutorial included; fails on an undocumented public name"
 	@echo "make packages  build the wheel, install it into an empty environment and use it there (ARGS=\"tables pymc\": extras, too)"
 	@echo "make peers   what only benchmarks need: LightGBM, pymc-extras, Stan"
 	@echo "make bench   benchmarks against PyMC and NumPyro (minutes)"
@@ -50,7 +50,7 @@ test-extras: setup
 packages: setup
 	@$(BIN)/python scripts/check_packages.py $(ARGS)
 
-docs: setup
+docs: peers
 	@$(BIN)/python scripts/build_tutorials.py
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 	@echo "The documentation is in site/index.html."
