@@ -6,6 +6,7 @@ import pytest
 from scipy.stats import norm
 
 from posterion.decisions import partial_dependence, permutation_importance, sensitivity
+from posterion.decisions.explanation import _Table
 from posterion.errors import DataError, OptionError
 
 RNG = np.random.default_rng(0)
@@ -73,3 +74,8 @@ def test_what_cannot_be_nudged_is_refused():
         partial_dependence(lambda rows: np.zeros((5, 1)), X[:3], 0)
     with pytest.raises(DataError, match="one finite number for each of 300 rows"):
         permutation_importance(lambda rows: 1.0, X)
+
+
+def test_names_of_columns_need_not_be_text():
+    frame = pd.DataFrame(np.random.default_rng(0).standard_normal((40, 2)))
+    assert _Table(frame).with_values(0, np.arange(40.0)).data[0].tolist() == list(range(40))

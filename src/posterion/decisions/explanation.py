@@ -253,7 +253,9 @@ class _Table:
 
     def with_values(self, column: Any, values: np.ndarray) -> "_Table":
         if self.labelled:
-            return _Table(self.data.assign(**{column: values}))
+            labelled = self.data.copy()
+            labelled[column] = values  # a column's name need not be text
+            return _Table(labelled)
         changed = self.data.astype(np.result_type(self.data, values)) if values.dtype.kind == "f" else self.data.copy()
         changed[:, column] = values
         return _Table(changed)
