@@ -4,7 +4,7 @@ SHELL := /bin/bash
 BIN := .venv/bin
 WORKERS ?= 2
 
-.PHONY: help setup demo test test-slow test-extras lint docs bench packages peers
+.PHONY: help setup demo test test-slow test-extras style lint docs bench packages peers
 
 help:
 	@echo "make setup   make the environment in .venv (every other target does so by itself)"
@@ -25,17 +25,17 @@ setup:
 demo: setup
 	@$(BIN)/posterion demo $(ARGS)
 
-lint: setup
+style: setup
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
+
+lint: style
 	@$(BIN)/pyright
 
 # Below ten minutes on two cores. The tests marked slow run by `make test-slow` and before the benchmarks. The tests of
 # a file stay with one worker, so that what one of them compiled is there for the next. Types are checked meanwhile, since
 # that takes one core for most of a minute; what was found is said at the end.
-test: setup
-	@$(BIN)/ruff check .
-	@$(BIN)/ruff format --check .
+test: style
 	@found=$$(mktemp); $(BIN)/pyright >$$found 2>&1 & types=$$!; \
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS); tests=$$?; \
 	wait $$types; types=$$?; cat $$found; rm -f $$found; \

@@ -372,7 +372,7 @@ def main() -> int:
     if options.render:
         render()
         return 0
-    part = learning if options.learning else census if options.census else fits if options.fits else referral
+    part = next((part for part in (learning, census, fits) if getattr(options, part.__name__)), referral)
     if options.anew and not options.quick:
         keep(part.__name__, {})
     record, checks = part(quick=options.quick)

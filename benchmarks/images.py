@@ -285,7 +285,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--methods", type=lambda text: text.split(";"), default=list(METHODS), help="separated by ;")
     parser.add_argument("--members", type=int, default=MEMBERS, help="fits of each method; mixtures need all")
     parser.add_argument("--folder", type=Path, default=Path("/tmp/posterion-images"), help="for what members predict")
-    parser.add_argument("--epochs", type=int, default=EPOCHS, help="of every fit and training")
+    parser.add_argument("--epochs", type=int, default=EPOCHS, help="of the training on moved images")
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--render", action="store_true")
     options = parser.parse_args()

@@ -253,8 +253,8 @@ class _Table:
 
     def with_values(self, column: Any, values: np.ndarray) -> "_Table":
         if self.labelled:
-            labelled = self.data.copy()
-            labelled[column] = values  # a column's name need not be text
+            labelled = self.data.copy(deep=False)  # the other columns are shared
+            labelled[column] = values  # unlike `assign`, also where a column's name is no text
             return _Table(labelled)
         changed = self.data.astype(np.result_type(self.data, values)) if values.dtype.kind == "f" else self.data.copy()
         changed[:, column] = values

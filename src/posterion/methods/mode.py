@@ -178,8 +178,9 @@ def check_fall(layout: Layout, surface: Surface, z: np.ndarray, directions: np.n
     if not len(directions):
         return
     # In one call: whatever is asked for is computed in blocks of many points.
-    top, *others = surface.log_joint_at(np.concatenate([z[None], z + directions, z - directions]))[0]
-    for sign, values in zip((1.0, -1.0), np.reshape(others, (2, -1)), strict=True):
+    found, _ = surface.log_joint_at(np.concatenate([z[None], z + directions, z - directions]))
+    top, sides = found[0], found[1:].reshape(2, -1)
+    for sign, values in zip((1.0, -1.0), sides, strict=True):
         stays = np.flatnonzero(top - values < _LEAST_FALL)
         if len(stays):
             along = direction_name(
