@@ -64,6 +64,33 @@ def test_sensitivity_is_the_slope_per_standard_deviation():
     np.testing.assert_allclose(bent.effect[:, 0], np.cos(X[:, 0]), atol=1e-6)
 
 
+def test_whole_numbers_are_nudged_to_values_that_occur():
+    codes = np.array([0, 1, 1, 2, 5, 5])
+    asked = []
+    effects = np.array([0.0, 3.0, 4.0, np.nan, np.nan, 10.0])
+    predict = lambda rows: asked.append(rows[:, 0]) or np.stack([effects[rows[:, 0].astype(int)]] * 2)
+    found = sensitivity(predict, codes[:, None]).effect[:, 0] / codes.std()
+    assert set(asked[0]) == {0, 1, 2, 5}
+    np.testing.assert_allclose(found, [3.0, 2.0, 2.0, 7 / 4, 2.0, 2.0])
+    assert partial_dependence(predict, codes[:, None], 0, values=4).value.values.tolist() == [0, 1, 2, 5]
+
+
+def test_the_influence_of_a_jump_does_not_depend_on_the_step():
+    x = np.linspace(-1, 1, 20_001)[:, None]
+    jump = lambda rows: np.stack([(rows[:, 0] > 0.3) * 1.0] * 2)
+    found = [float(sensitivity(jump, x, step=step).influence[0]) for step in (0.1, 0.01)]
+    np.testing.assert_allclose(found, x.std() / 2, rtol=0.02)  # a jump of one on a way of two
+
+
+def test_values_are_asked_for_as_they_are_given():
+    names = np.array([["ab"], ["cd"]])
+    found = partial_dependence(lambda rows: np.stack([(rows[:, 0] == "abcdef") * 1.0] * 2), names, 0, values=["abcdef"])
+    assert found["mean"].values.tolist() == [1.0]
+    assert partial_dependence(linear, X, 0, values=np.int64(5)).sizes["value"] == 5
+    with pytest.raises(OptionError, match="values must be a whole number"):
+        partial_dependence(linear, X, 0, values=0)
+
+
 def test_what_cannot_be_nudged_is_refused():
     table = pd.DataFrame({"kind": ["a", "b"], "one": [1.0, 1.0]})
     with pytest.raises(DataError, match="'kind' does not hold numbers"):

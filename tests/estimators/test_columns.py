@@ -84,3 +84,19 @@ def test_indicators_of_somebody_else_leave_the_numbers_their_pieces():
     looked = pieces_of(np.column_stack([random.standard_normal(4000), labels]))
     assert looked.pieced == (0,)
     assert len(looked.edges[0]) == 33
+
+
+def test_no_square_of_a_value_overflows_or_vanishes():
+    x = np.random.default_rng(6).normal(size=(200, 2))
+    outlier, tiny = x.copy(), x * [1.0, 1e-165]
+    outlier[0, 0] = 1e200
+    inputs = Columns.of(outlier, np.ones(200), codes=True).inputs(outlier)
+    assert np.all(np.isfinite(inputs)) and np.corrcoef(inputs[1:, 0], x[1:, 0])[0, 1] > 0.9
+    assert inputs[1:, 0].std() > 0.01
+    np.testing.assert_allclose(*(Columns.of(each, np.ones(200), codes=True).inputs(each) for each in (x, tiny)))
+
+
+def test_codes_that_half_the_precision_cannot_tell_apart_have_indicators_of_their_own():
+    x = 2.0**30 + np.repeat(np.arange(4.0), 50)[:, None]
+    columns = Columns.of(x, np.ones(200), codes=True)
+    assert np.all(columns.inputs(x)[:, 1:].sum(axis=1) == 1)

@@ -155,6 +155,21 @@ def test_odd_tables(estimator):
             clone(estimator).fit(x[:1], y[:1])
 
 
+def test_weights_that_sum_to_one_are_shares_of_the_effective_rows():
+    (rows, _), weights = counts(40), np.repeat([1.0, 3.0], 20)
+    counted = BayesianLinearRegression().fit(rows, rows[:, 0], weights * weights.sum() / (weights @ weights))
+    with pytest.warns(UserWarning, match="effective number of rows, 32"):
+        shares = BayesianLinearRegression().fit(rows, rows[:, 0], weights / weights.sum())
+    np.testing.assert_allclose(shares.coef_std_, counted.coef_std_)
+
+
+def test_columns_that_float64_cannot_tell_apart_are_named():
+    rows, _ = counts(40)
+    table = pd.DataFrame({"size": rows[:, 0], "patient": 2**60 + np.arange(40), "one": 1.0})
+    with pytest.warns(UserWarning, match=r"columns \['patient'\] are left out"):
+        BayesianLinearRegression().fit(table, rows[:, 0])
+
+
 def test_options_out_of_range():
     x, y = counts()
     for wrong in ({"hidden_layer_sizes": "big"}, {"hidden_layer_sizes": (0,)}, {"n_members": 0}, {"batch_size": -1}):

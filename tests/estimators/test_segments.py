@@ -1,5 +1,8 @@
 """Segments of a column: jumps of the odds that are there are found, and those that chance makes are not."""
 
+import copy
+import pickle
+
 import numpy as np
 import pytest
 
@@ -21,12 +24,13 @@ def amounts(rows: int = 3000) -> tuple[np.ndarray, np.ndarray]:
 def test_segments_are_where_the_odds_jump():
     x, y = amounts()
     segments = Segments.of(x, y, np.ones(len(x)))
-    np.testing.assert_array_equal(segments.starts, [0.0, 100.0, 111.0, 120.0, 500.0])
+    np.testing.assert_array_equal(segments.starts, [0.0, 50.0, 110.5, 115.5, 310.0])
     inside = [y[np.isin(x, values)] for values in ([0], [100, 110], [111], [120], [500])]
     expected = np.array([(p.sum() + 2 * y.mean()) / ((1 - p).sum() + 2 - 2 * y.mean()) for p in inside])
     odds = segments.at(np.array([0.0, 105.0, 111.0, 120.0, 1e9]))
     np.testing.assert_allclose(np.diff(odds), np.diff(np.log(expected)), rtol=1e-3)
     assert segments.at(np.array([-5.0])) == odds[0]
+    np.testing.assert_array_equal(segments.at(np.array([49.0, 51.0])), odds[:2])
     assert abs(segments.at(x).mean()) < 1e-9
 
 
@@ -47,7 +51,7 @@ def test_the_best_cut_is_that_of_trying_all():
         return sum(log) - len(parts) * np.log(7)
 
     best = max((cut for n in range(7) for cut in combinations(range(1, 7), n)), key=score)
-    np.testing.assert_array_equal(Segments.of(x, y, np.ones(84)).starts, [0.0, *best])
+    np.testing.assert_array_equal(Segments.of(x, y, np.ones(84)).starts, [0.0, *(np.array(best) - 0.5)])
 
 
 def test_noise_is_one_segment_and_says_nothing():
@@ -80,6 +84,82 @@ def test_odds_are_inputs_with_a_relevance_of_their_own():
     assert columns.features == pieces.features + 1 == len(columns.origins)
     assert columns.origins[-1] not in columns.origins[:-1]
     np.testing.assert_allclose(columns.inputs(table)[:, -1], Segments.of(x, y, np.ones(len(x))).at(x))
+
+
+def test_a_value_in_half_the_precision_is_the_same():
+    """0.7 is 0.69999999 there: below a segment that began at 0.7, and no longer the value that many rows have."""
+    random = np.random.default_rng(6)
+    x = random.choice(np.linspace(0.1, 0.9, 9), size=3000)
+    y = (random.random(3000) < np.where(x >= 0.65, 0.9, 0.1)).astype(float)
+    segments = Segments.of(x, y, np.ones(3000))
+    assert len(segments.starts) == 2
+    np.testing.assert_array_equal(segments.at(x.astype(np.float32).astype(float)), segments.at(x))
+    tailed = np.where(random.random(3000) < 0.5, 0.7, np.exp(2 * random.normal(size=3000)))[:, None]
+    columns = Columns.of(tailed, np.ones(3000), codes=True)
+    assert columns.values == (0.7,)
+    inputs = columns.inputs(tailed.astype(np.float32).astype(float))
+    np.testing.assert_array_equal(inputs[:, 1], columns.inputs(tailed)[:, 1])
+
+
+def test_cells_of_no_weight_and_neighbouring_numbers():
+    random = np.random.default_rng(7)
+    x = np.sort(random.normal(size=2 * MOST_CELLS))
+    y = (x > 0).astype(float)
+    weights = np.where(np.arange(len(x)) < 10, 0.0, 1.0)
+    found = Segments.of(x, y, weights)
+    assert found.starts[0] == x[0] and len(found.starts) == 2
+    close = np.repeat([1.0, np.nextafter(1.0, 2)], 500)
+    apart = Segments.of(close, np.repeat([0.0, 1.0], 500), np.ones(1000)).at(close)
+    assert apart[0] < 0 < apart[-1]
+
+
+@pytest.fixture(scope="module")
+def two_outcomes() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A table, and two outcomes that depend on one column each."""
+    random = np.random.default_rng(8)
+    x = random.normal(size=(4200, 4))
+    chances = np.where([x[:, 0] > 0, np.abs(x[:, 1]) > 1], 0.9, 0.1)
+    return x, *(random.random((2, 4200)) < chances).astype(int)
+
+
+@pytest.fixture(scope="module")
+def segmented(two_outcomes) -> BayesianMLPClassifier:
+    """A large classifier of the first outcome."""
+    x, first, _ = two_outcomes
+    return BayesianMLPClassifier((64,), n_members=1, max_iter=2, warm_start=True).fit(x, first)
+
+
+def test_files_and_pickles_keep_segments_to_the_bit(segmented, two_outcomes, tmp_path):
+    x = two_outcomes[0][:100]
+    assert segmented._state["columns"].segmented == (0,)
+    segmented.save(tmp_path / "model")
+    for again in (BayesianMLPClassifier.load(tmp_path / "model"), pickle.loads(pickle.dumps(segmented))):
+        np.testing.assert_array_equal(again.predict_proba(x), segmented.predict_proba(x))
+
+
+def test_a_warm_start_keeps_to_its_held_out_rows_and_forgets_another_target(segmented, two_outcomes):
+    x, first, second = two_outcomes
+    model = copy.deepcopy(segmented)
+    before = model._state
+    model.fit(x, first)
+    assert model._state["fold_seed"] == before["fold_seed"]  # random_state is None
+    np.testing.assert_array_equal(model._state["columns"].relevance, before["columns"].relevance)
+    np.testing.assert_array_equal(model._state["columns"].segments[0].odds, before["columns"].segments[0].odds)
+    model.fit(x, second)
+    assert model._state["columns"].segmented == (1,)
+    three = (x, (first + second).astype(float), np.ones(len(x)))
+    columns, hold = model._state["columns"], np.arange(len(x)) < 400
+    two = (x, second.astype(float), np.ones(len(x)))
+    assert model._shape_to_go_on_with(model._state, columns, (64,), 1, two, hold) is not None
+    assert model._shape_to_go_on_with(model._state, columns, (64,), 3, three, hold) is None
+
+
+def test_a_warm_start_learns_its_odds_anew(segmented, two_outcomes):
+    x, first, _ = two_outcomes
+    model, fewer = copy.deepcopy(segmented), np.flatnonzero((x[:, 0] < 0) | (np.arange(len(x)) % 24 > 0))
+    model.fit(x[fewer], first[fewer])
+    odds, before = (each._state["columns"].segments[0].odds for each in (model, segmented))
+    assert model._state["columns"].segmented == (0,) and not np.array_equal(odds, before)
 
 
 @pytest.mark.slow

@@ -24,6 +24,11 @@ FRAME = pd.DataFrame(
 )
 
 
+def test_whole_numbers_too_long_for_floats_are_identifiers():
+    ((name, reason),) = infer_schema(FRAME[["age"]].assign(long=2**60 + 7 * np.arange(N))).dropped
+    assert name == "long" and "beyond 2^53" in reason
+
+
 def test_kinds_and_what_is_left_out():
     schema = infer_schema(FRAME, leave_out=["treated"])
     kinds = {column.name: column.kind for column in schema.columns}

@@ -11,6 +11,7 @@ References
    studying an entire class of prediction models. JMLR 20.
 """
 
+import numbers
 from collections.abc import Sequence
 from typing import Any, Protocol, runtime_checkable
 
@@ -45,7 +46,7 @@ def partial_dependence(
     rows: Any,
     column: Any,
     *,
-    values: Sequence[Any] | np.ndarray | int = 20,
+    values: Sequence[Any] | np.ndarray | int | np.integer = 20,
     background: int = 200,
     level: float = 0.9,
     name: str | None = None,
@@ -62,7 +63,8 @@ def partial_dependence(
     column
         Number or name of the input.
     values
-        To set it to; a number for as many quantiles of what it has, or all of a text's or category's values.
+        To set it to; a number for as many quantiles of what it has (of whole numbers those that occur), or all of a
+        text's or category's values.
     background
         Rows to average over, drawn at random; more only make it slower.
     level
@@ -79,7 +81,14 @@ def partial_dependence(
     """
     share("level", level)
     table = _Table(rows)
-    grid = table.grid(column, values) if isinstance(values, int) else np.asarray(values)
+    if isinstance(values, numbers.Integral):
+        if values < 1:
+            raise OptionError(f"values must be a whole number from 1 on, or the values themselves; found {values!r}")
+        grid = table.grid(column, int(values))
+    else:
+        grid = np.asarray(values)
+        if grid.ndim != 1 or not len(grid):
+            raise OptionError(f"values must be a whole number, or a list of values; found {values!r}")
     rng = np.random.default_rng(np.random.SeedSequence([random_seed, 4]))
     some = rng.choice(table.rows, min(background, table.rows), replace=False)
     asked = table.repeated(some, len(grid)).with_values(column, np.repeat(grid, len(some)))
@@ -154,7 +163,12 @@ def sensitivity(
 ) -> xarray.Dataset:
     """How fast each row's prediction changes with each input, per standard deviation of the input.
 
-    Central differences (f(x + h s) - f(x - h s)) / 2h, draw by draw.
+    Central differences (f(x + h s) - f(x - h s)) / 2h, draw by draw. Inputs that are whole numbers may be codes or
+    counts, and a model knows nothing of what is between them: they go to the nearest values of other rows at least h s
+    away, on one side only at the ends, and what changes is divided by how far that is.
+
+    Where a prediction jumps, as classifiers with the odds of segments do, a single row's effect near the jump grows as
+    the step shrinks; the influence of the input, an average of jumps over the distance between rows, does not.
 
     Parameters
     ----------
@@ -174,8 +188,8 @@ def sensitivity(
     Returns
     -------
     xarray.Dataset
-        ``effect`` and ``effect_std`` (over posterior draws) along ``row`` and ``column``, and ``influence``, the root
-        mean square of the effect over rows, along ``column``.
+        ``effect`` and ``effect_std`` (over posterior draws) along ``row`` and ``column``, and ``influence``, the mean
+        size of the effect over rows, along ``column``.
     """
     table = _Table(rows)
     wanted = [c for c in table.columns if table.is_number(c)] if columns is None else list(columns)
@@ -195,9 +209,10 @@ def sensitivity(
     for column, unit in zip(wanted, spread, strict=True):
         values = np.asarray(table.column(column), np.float64)
         both = table.repeated(np.arange(table.rows), 2)
-        moved = np.concatenate([values + step * unit, values - step * unit])
-        draws = mean_draws(predict(both.with_values(column, moved).data), name)
-        slopes = (draws[:, : table.rows] - draws[:, table.rows :]) / (2 * step)
+        up, down = _nudged(values, step * unit)
+        draws = mean_draws(predict(both.with_values(column, np.concatenate([up, down])).data), name)
+        way = ((up - down) / unit).reshape(-1, *np.ones(draws.ndim - 2, int))
+        slopes = (draws[:, : table.rows] - draws[:, table.rows :]) / way
         effects.append(slopes.mean(axis=0))
         spreads.append(slopes.std(axis=0))
     effect = np.stack(effects, axis=1)
@@ -206,10 +221,20 @@ def sensitivity(
         {
             "effect": (dims, effect),
             "effect_std": (dims, np.stack(spreads, axis=1)),
-            "influence": (dims[1:], np.sqrt(np.mean(effect**2, axis=0))),
+            "influence": (dims[1:], np.mean(np.abs(effect), axis=0)),
         },
         coords={"column": wanted},
     )
+
+
+def _nudged(values: np.ndarray, reach: float) -> tuple[np.ndarray, np.ndarray]:
+    """Values above and below: whole numbers at others that occur, if there are any."""
+    there = np.unique(values)
+    if len(there) < 2 or np.any(there != np.round(there)):
+        return values + reach, values - reach
+    above = np.minimum(np.searchsorted(there, values + reach), len(there) - 1)
+    below = np.maximum(np.searchsorted(there, values - reach, side="right") - 1, 0)
+    return there[above], there[below]
 
 
 def _scores(score: ScoreRows, table: "_Table") -> np.ndarray:
@@ -245,7 +270,9 @@ class _Table:
         values = self.column(column)
         if not self.is_number(column):
             return np.unique(values)
-        return np.unique(np.quantile(values[np.isfinite(values)], np.linspace(0.01, 0.99, number)))
+        known = values[np.isfinite(values)]
+        method = "inverted_cdf" if np.all(known == np.round(known)) else "linear"
+        return np.unique(np.quantile(known, np.linspace(0.01, 0.99, number), method=method))
 
     def repeated(self, rows: np.ndarray, times: int) -> "_Table":
         index = np.tile(rows, times)
@@ -256,6 +283,8 @@ class _Table:
             labelled = self.data.copy(deep=False)  # the other columns are shared
             labelled[column] = values  # unlike `assign`, also where a column's name is no text
             return _Table(labelled)
-        changed = self.data.astype(np.result_type(self.data, values)) if values.dtype.kind == "f" else self.data.copy()
+        # Longer texts and larger numbers than the array can hold would be cut without a word.
+        alike = any(self.data.dtype.kind in kinds and values.dtype.kind in kinds for kinds in ("biuf", "U", "S"))
+        changed = self.data.astype(np.result_type(self.data, values)) if alike else self.data.copy()
         changed[:, column] = values
         return _Table(changed)

@@ -2,6 +2,7 @@
 
 import numbers
 import os
+import warnings
 from typing import Any
 
 import numpy as np
@@ -16,8 +17,13 @@ from sklearn.utils.validation import (
 
 from posterion.errors import DataError, OptionError
 from posterion.estimators import files
+from posterion.estimators.columns import Columns
 
 SMALLEST = 1e-300
+FEWEST_SHARES = 10
+"""Rows from which on weights whose sum is one are taken for shares: nobody means that all rows count as one."""
+LARGEST_WHOLE = 2.0**53
+"""From here on float64 cannot tell all whole numbers apart."""
 
 
 class AbstractEstimator(BaseEstimator):
@@ -35,7 +41,8 @@ class AbstractEstimator(BaseEstimator):
         y : array-like of shape (n_samples,)
             Outcomes or labels.
         sample_weight : array-like of shape (n_samples,), default=None
-            How often each row counts.
+            How often each row counts. Weights of ten rows or more whose sum is one are taken for shares: they are
+            multiplied by the effective number of rows, one over the sum of their squares, and a warning says so.
 
         Returns
         -------
@@ -85,7 +92,32 @@ class AbstractEstimator(BaseEstimator):
         weights = _check_sample_weight(sample_weight, x, dtype=np.float64, ensure_non_negative=True)
         if not weights.sum() > 0:
             raise DataError("all of sample_weight is zero, which leaves no rows to learn from")
+        if abs(weights.sum() - 1) < 1e-6 and np.count_nonzero(weights) >= FEWEST_SHARES:
+            rows = float(weights.sum() ** 2 / (weights @ weights))
+            warnings.warn(
+                f"sample_weight sums to 1, as if all {len(weights)} rows counted as one; taken for shares, and "
+                f"multiplied by the effective number of rows, {rows:.6g}. Give counts, or weights whose mean is 1",
+                UserWarning,
+                stacklevel=4,
+            )
+            weights = weights * rows
         return weights
+
+    def _columns_of(self, x: np.ndarray, weights: np.ndarray, *, codes: bool, compress: bool = True) -> Columns:
+        """Columns as inputs, and a word about those that are left out although they may vary."""
+        columns = Columns.of(x, weights, codes=codes, compress=compress)
+        out = np.setdiff1d(np.arange(x.shape[1]), columns.kept)
+        part = x[weights > 0][:, out]
+        may_vary = (part.max(axis=0) > part.min(axis=0)) | (np.abs(part).max(axis=0) >= LARGEST_WHOLE)
+        if np.any(may_vary):
+            names = getattr(self, "feature_names_in_", np.arange(x.shape[1]))[out[may_vary]].tolist()
+            warnings.warn(
+                f"columns {names} are left out: their values differ by less than 1e-10 of their size, where float64 "
+                "can hardly tell them apart. Identifiers say nothing of new rows; of others subtract the smallest",
+                UserWarning,
+                stacklevel=5,
+            )
+        return columns
 
     def _table(self, X: Any) -> np.ndarray:
         """New rows, for a fitted estimator."""

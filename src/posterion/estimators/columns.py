@@ -14,6 +14,7 @@ References
 """
 
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -30,6 +31,8 @@ MOST_INDICATORS = 160
 HEAVY = 0.2
 """A value that more than this share of the rows has, among many others, gets an indicator: no capital gain, a word not
 used."""
+ROUNDING = 2.0**-23
+"""Of a value, how far another may be from it that is the same in half the precision."""
 MOST_PIECES, PIECES_EACH = 192, 32
 """Pieces of all columns together, and of one."""
 
@@ -94,8 +97,7 @@ class Columns:
     ) -> "Columns":
         """Look at a table. ``codes`` is whether to look for categories, ``compress`` whether for long tails."""
         total = weights.sum()
-        mean = weights @ x / total
-        deviation = np.sqrt(np.maximum(weights @ (x - mean) ** 2 / total, 0))
+        mean, deviation = _moments(x, weights)
         kept = np.flatnonzero(deviation > 1e-10 * np.maximum(np.abs(mean), 1e-300))
         part = x[:, kept]
         middle = _quantile(part, weights, 0.5)
@@ -106,8 +108,7 @@ class Columns:
             away = far[:, column] > 0
             spread[column] = _quantile(far[away][:, [column]], weights[away], 0.5)[0]
         part = _compress(part, middle, spread, compressed)
-        mean = weights @ part / total
-        scale = np.sqrt(weights @ (part - mean) ** 2 / total)
+        mean, scale = _moments(part, weights)
         coded, values = _codes_of(x, weights, kept) if codes else ([], [])
         if codes:
             for column in kept[compressed]:
@@ -143,18 +144,34 @@ class Columns:
         found = {column: segments for column, segments in found.items() if len(segments.starts) > 1}
         return replace(self, segmented=tuple(found), segments=tuple(found.values()))
 
+    def in_segments_of(
+        self,
+        x: Float[np.ndarray, "rows columns"],
+        outcomes: Float[np.ndarray, " rows"],
+        weights: Float[np.ndarray, " rows"],
+    ) -> "Columns":
+        """As many inputs, with the odds that other rows, or other outcomes, have in the columns in segments."""
+        return replace(self, segments=tuple(Segments.of(x[:, c], outcomes, weights) for c in self.segmented))
+
     def inputs(self, x: Float[np.ndarray, "rows columns"]) -> Float[np.ndarray, "rows features"]:
         """The inputs of the network for the rows of a table."""
         numbers = _compress(x[:, self.kept], self.middle, self.spread, self.compressed)
         parts = [(numbers - self.mean) / self.scale]
-        for column, values in zip(self.coded, self.values, strict=True):
-            parts.append((x[:, [column]] == values).astype(float) - 0.5 * (len(values) == 1))
+        for column, values, reach in zip(self.coded, self.values, self._reaches, strict=True):
+            parts.append((np.abs(x[:, [column]] - values) <= reach).astype(float) - 0.5 * (len(values) == 1))
         for column, edges in zip(self.pieced, self.edges, strict=True):
             parts.append(np.clip((x[:, [column]] - edges[:-1]) / np.diff(edges), 0, 1) - 0.5)
         for column, segments in zip(self.segmented, self.segments, strict=True):
             parts.append(segments.at(x[:, column])[:, None])
         inputs = np.concatenate(parts, axis=1)
         return inputs if self.relevance is None else inputs * self.relevance
+
+    @cached_property
+    def _reaches(self) -> tuple[np.ndarray, ...]:
+        """How far a cell may be from each value with an indicator to be that value, and no other."""
+        gaps = [np.concatenate([[np.inf], np.diff(values), [np.inf]]) for values in self.values]
+        nearest = [np.minimum(gap[:-1], gap[1:]) for gap in gaps]
+        return tuple(np.minimum(ROUNDING * np.abs(v), near / 3) for v, near in zip(self.values, nearest, strict=True))
 
     @property
     def origins(self) -> Int[np.ndarray, " features"]:
@@ -164,6 +181,15 @@ class Columns:
         columns = np.repeat(np.array([column for column, _ in pairs], int), np.array(lengths, int))
         apart = self.kept.max(initial=0) + 1 + np.array(self.segmented, int)
         return np.concatenate([self.kept, columns, apart])
+
+
+def _moments(x: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation of each column, in units of a power of two so that no square overflows."""
+    exponent = np.frexp(np.abs(x).max(axis=0, initial=0))[1]
+    units = np.ldexp(x, -exponent)
+    mean = weights @ units / weights.sum()
+    deviation = np.sqrt(np.maximum(weights @ (units - mean) ** 2 / weights.sum(), 0))
+    return np.ldexp(mean, exponent), np.ldexp(deviation, exponent)
 
 
 def _codes_of(x: np.ndarray, weights: np.ndarray, kept: np.ndarray) -> tuple[list[int], list[np.ndarray]]:

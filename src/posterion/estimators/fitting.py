@@ -10,6 +10,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from joblib import Parallel, delayed
+from scipy import special
 from sklearn.utils import check_random_state
 
 from posterion.errors import OptionError
@@ -148,15 +149,19 @@ class AbstractMLP(AbstractEstimator):
             columns, networks = old["columns"], [member.network for member in old["members"]]
             small, count, folds = isinstance(old["members"][0].mode, Mode), len(networks), None
         else:
-            columns = Columns.of(x, weights, codes=self._look_for_codes)
+            columns = self._columns_of(x, weights, codes=self._look_for_codes)
             hidden, small = self._hidden(columns.features, outputs, rows)
             usual = self._small_members if small else LARGE_MEMBERS
             count = usual if self.n_members == "auto" else int(self.n_members)
             together = not small and rows >= FEWEST_FOR_TRIALS
+            if self.warm_start:  # what the last fit left out has not been seen, and is left out again
+                seeds[0] = old.get("fold_seed", seeds[0])
             folds = self._folds(x, targets, weights, 0 if together else count, int(seeds[0]))
             if self._tries_inputs and together and folds is not None:
-                known = self._shape_to_go_on_with(old, columns, hidden)
-                columns, hidden = known or self._tried(columns, hidden, (x, targets, weights), folds == 0, seeds)
+                data, hold = (x, targets, weights), folds == 0
+                known = self._shape_to_go_on_with(old, columns, hidden, outputs, data, hold)
+                columns, hidden = known or self._tried(columns, hidden, data, hold, seeds)
+                old = old if known else {}
             networks = [
                 Network(columns.features, hidden, outputs, small and self._relevance and k % 2 == 0)
                 for k in range(count)
@@ -188,7 +193,12 @@ class AbstractMLP(AbstractEstimator):
             calibration = old["calibration"] if continued else Calibration()
         members = tuple(Member(network, mode) for network, mode in zip(networks, modes, strict=True))
         self.n_iter_ = int(max(each.steps for each in fitted))
-        self._state = {"columns": columns, "members": members, "calibration": calibration}
+        self._state = {
+            "columns": columns,
+            "members": members,
+            "calibration": calibration,
+            "fold_seed": old.get("fold_seed", int(seeds[0])) if continued else int(seeds[0]),
+        }
 
     def _tried(
         self,
@@ -234,15 +244,34 @@ class AbstractMLP(AbstractEstimator):
         return found, layers
 
     def _shape_to_go_on_with(
-        self, old: dict[str, Any], columns: Columns, hidden: tuple[int, ...]
+        self,
+        old: dict[str, Any],
+        columns: Columns,
+        hidden: tuple[int, ...],
+        outputs: int,
+        data: tuple[np.ndarray, np.ndarray, np.ndarray],
+        hold: np.ndarray,
     ) -> tuple[Columns, tuple[int, ...]] | None:
-        """Inputs and hidden layers of the last fit, where ``warm_start`` begins with its weights."""
+        """Inputs and hidden layers of the last fit, where ``warm_start`` begins with its weights.
+
+        That is where shapes are the same and it says something of the held-out rows: it may have been about another
+        target. Odds of segments are those of the rows to learn from now.
+        """
         if not (self.warm_start and old and isinstance(old["members"][0].mode, KroneckerMode)):
             return None
-        layers = old["members"][0].network.hidden
+        member: Member = old["members"][0]
+        layers = member.network.hidden
         chosen = isinstance(self.hidden_layer_sizes, str) and layers == hidden[:1]
         same = (layers == hidden or chosen) and np.array_equal(old["columns"].kept, columns.kept)
-        return (old["columns"], layers) if same else None
+        if not same or member.network.outputs != outputs:
+            return None
+        x, targets, weights = (part[hold] for part in data)
+        if not len(x):
+            return None
+        score = ensemble.held_out_score(member.network, old["columns"].inputs(x), targets, weights)(member.mode)
+        if not score > _score_of_shares(targets, weights):  # nor where no such row has weight
+            return None
+        return old["columns"].in_segments_of(*(part[~hold] for part in data)), layers
 
     def _choose(self, fitted, targets: np.ndarray, weights: np.ndarray):
         """Stop all members early or none, by what the held-out rows say after calibration; and the calibration."""
@@ -372,6 +401,12 @@ class AbstractMLP(AbstractEstimator):
 def _better(one: _Trial | None, other: _Trial | None, *, advantage: float = 0.0) -> _Trial | None:
     """The first, if it is better by more than its advantage must be."""
     return other if one is None or (other is not None and other.score + advantage > one.score) else one
+
+
+def _score_of_shares(targets: np.ndarray, weights: np.ndarray) -> float:
+    """Mean log probability of classes that are always expected as often as they are."""
+    shares = np.bincount(targets.astype(int), weights) / weights.sum()
+    return -float(special.entr(shares).sum())
 
 
 def _whole(value: Any) -> bool:

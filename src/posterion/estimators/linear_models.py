@@ -9,7 +9,6 @@ from posterion.errors import DataError
 from posterion.estimators.base import AbstractEstimator
 from posterion.estimators.classes import Logits
 from posterion.estimators.classifier import AbstractClassifier
-from posterion.estimators.columns import Columns
 from posterion.estimators.counts import CountPrediction
 from posterion.estimators.likelihoods import Bernoulli, Categorical, Likelihood, Poisson
 from posterion.estimators.linear import GridPosterior, LinearGaussian, LinearPosterior
@@ -56,7 +55,7 @@ class BayesianLinearRegression(AbstractRegressor):
         if continued:
             columns, offset, scale = (self._state[name] for name in ("columns", "offset", "scale"))
         else:
-            columns = Columns.of(x, weights, codes=False, compress=False)
+            columns = self._columns_of(x, weights, codes=False, compress=False)
             offset, scale = units_of(targets, weights)
         sums = LinearGaussian.of(columns.inputs(x), (targets - offset) / scale, weights)
         if continued:
@@ -99,7 +98,7 @@ class _AbstractGeneralised(AbstractEstimator):
                 )
             else:
                 outputs, likelihood = self._likelihood()
-                columns = Columns.of(x, weights, codes=False, compress=False)
+                columns = self._columns_of(x, weights, codes=False, compress=False)
                 network = Network(columns.features, (), outputs)
                 start = np.zeros(network.size)
                 if isinstance(likelihood, Poisson):

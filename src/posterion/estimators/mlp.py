@@ -41,7 +41,8 @@ class BayesianMLPRegressor(AbstractRegressor, AbstractMLP):
     tol : float, default=1e-4
         Change of the log evidence per row at which small networks have settled.
     warm_start : bool, default=False
-        Whether the next ``fit`` starts from the weights of the last one, where shapes are the same.
+        Whether the next ``fit`` starts from the weights of the last one, where shapes are the same. The same rows are
+        left out again.
     n_jobs : int, default=None
         Threads over which networks are spread; -1 means all processors.
     random_state : int, RandomState instance or None, default=None
@@ -144,7 +145,9 @@ class BayesianMLPClassifier(AbstractClassifier, AbstractMLP):
     tol : float, default=1e-4
         Change of the log evidence per row at which small networks have settled.
     warm_start : bool, default=False
-        Whether the next ``fit`` starts from the weights of the last one, where shapes are the same.
+        Whether the next ``fit`` starts from the weights of the last one, where shapes are the same. The same rows are
+        left out again, and from 4,000 rows on a last fit that says nothing of them, as one to another target, is not
+        gone on with.
     n_jobs : int, default=None
         Threads over which networks are spread; -1 means all processors.
     random_state : int, RandomState instance or None, default=None

@@ -31,7 +31,8 @@ class Segments:
     Parameters
     ----------
     starts
-        The lowest training value of each; what is lower than all of them belongs to the first.
+        Where each begins: midway between two neighbouring training values, so that a value in another precision is in
+        the segment of the value it was rounded from. What is lower than all of them belongs to the first.
     odds
         Log odds of the second class in each, less their mean over the rows.
     """
@@ -65,13 +66,16 @@ class Segments:
 
 
 def _cells_of(x: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """The lowest value of each cell: all values that there are, or some with about equally many rows between them."""
+    """Where each cell begins: around all values that there are, or some with about equally many rows between them."""
     values, inverse = np.unique(x, return_inverse=True)
+    between = values[:-1] / 2 + values[1:] / 2  # the sum of two might have no number
+    starts = np.append(values[0], np.where(between > values[:-1], between, values[1:]))
     if len(values) <= MOST_CELLS:
-        return values
+        return starts
     cumulative = np.cumsum(np.bincount(inverse, weights))
-    levels = np.arange(MOST_CELLS) / MOST_CELLS * cumulative[-1]
-    return values[np.unique(np.searchsorted(cumulative, levels, side="right"))]
+    levels = np.arange(1, MOST_CELLS) / MOST_CELLS * cumulative[-1]
+    # The lowest values may have no weight: the first cell begins with them all the same.
+    return starts[np.unique(np.append(0, np.searchsorted(cumulative, levels, side="right")))]
 
 
 def _best_cut(counts: Float[np.ndarray, "cells 2"], prior: Float[np.ndarray, "2"]) -> np.ndarray:

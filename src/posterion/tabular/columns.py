@@ -26,6 +26,8 @@ _TWO_WAYS = re.compile(r"\d{1,2}[-/]\d{1,2}[-/](\d{2}|\d{4})( .*)?")
 _NUMBER_WITH_MORE = re.compile(r"[^\w\s]{0,2} ?\d[\d.,' ]*([^\w\s]|[A-Za-z]{1,3})?")
 """Money, thousands with marks between them, units, percentages: none of them like the numbers of a contract."""
 _EXPECTED = {"number": "a number", "boolean": "yes or no, or true or false", "date": "a date such as 2020-03-31"}
+_LARGEST_WHOLE = 2.0**53
+"""From here on float64 cannot tell all whole numbers apart."""
 _SECONDS_PER_YEAR = 365.25 * 86_400
 
 
@@ -173,6 +175,8 @@ def _column(values: "pd.Series") -> Column | str:
         whole = bool(np.all(finite == np.floor(finite))) and kind == "number"
         if whole and not missing and _is_counter(finite):
             return "numbers the rows (an identifier)"
+        if whole and np.abs(finite).max() >= _LARGEST_WHOLE and known.nunique() > np.unique(finite).size:
+            return "has whole numbers beyond 2^53, too long to be told apart as numbers (an identifier)"
         low, middle, high = (float(x) for x in np.quantile(finite, (0.0, 0.5, 1.0)))
         return Column(name, kind, (), low, high, middle, missing, whole)
     labels = known.astype(str).str.strip()
