@@ -8,6 +8,7 @@ import pytest
 
 from posterion.estimators import BayesianMLPClassifier
 from posterion.estimators.columns import Columns
+from posterion.estimators.ensemble import Calibration
 from posterion.estimators.segments import MOST_CELLS, Segments
 
 AMOUNTS = np.array([0.0, 100.0, 110.0, 111.0, 120.0, 500.0])
@@ -152,6 +153,15 @@ def test_a_warm_start_keeps_to_its_held_out_rows_and_forgets_another_target(segm
     two = (x, second.astype(float), np.ones(len(x)))
     assert model._shape_to_go_on_with(model._state, columns, (64,), 1, two, hold) is not None
     assert model._shape_to_go_on_with(model._state, columns, (64,), 3, three, hold) is None
+
+
+def test_inputs_are_chosen_where_networks_leave_nothing_out(segmented, two_outcomes):
+    x, first, _ = two_outcomes
+    model = copy.deepcopy(segmented).set_params(early_stopping=False, warm_start=False).fit(x, first)
+    columns = model._state["columns"]
+    assert columns.segmented == (0,) and model._state["calibration"] == Calibration()
+    every = Segments.of(x[:, 0], first.astype(float), np.ones(len(x)))
+    np.testing.assert_array_equal(columns.segments[0].odds, every.odds)
 
 
 def test_a_warm_start_learns_its_odds_anew(segmented, two_outcomes):

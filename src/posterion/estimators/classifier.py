@@ -26,7 +26,7 @@ class AbstractClassifier(ClassifierMixin, AbstractEstimator):
         raise NotImplementedError
 
     def partial_fit(self, X, y, classes=None, sample_weight=None):
-        """Learn from more rows: the posterior so far is the prior. Scales of the columns are those of the first rows.
+        """Learn from more rows: the posterior so far is the prior. Inputs and their scales are those of the first rows.
 
         Parameters
         ----------

@@ -156,12 +156,16 @@ class AbstractMLP(AbstractEstimator):
             together = not small and rows >= FEWEST_FOR_TRIALS
             if self.warm_start:  # what the last fit left out has not been seen, and is left out again
                 seeds[0] = old.get("fold_seed", seeds[0])
-            folds = self._folds(x, targets, weights, 0 if together else count, int(seeds[0]))
-            if self._tries_inputs and together and folds is not None:
+            tries, folds = self._tries_inputs and together, None
+            if self.early_stopping or tries:
+                folds = self._folds(x, targets, weights, 0 if together else count, int(seeds[0]))
+            if tries and folds is not None:
                 data, hold = (x, targets, weights), folds == 0
                 known = self._shape_to_go_on_with(old, columns, hidden, outputs, data, hold)
                 columns, hidden = known or self._tried(columns, hidden, data, hold, seeds)
                 old = old if known else {}
+                if not self.early_stopping:  # only the first networks have left rows out
+                    columns, folds = columns.in_segments_of(*data), None
             networks = [
                 Network(columns.features, hidden, outputs, small and self._relevance and k % 2 == 0)
                 for k in range(count)
@@ -291,7 +295,7 @@ class AbstractMLP(AbstractEstimator):
 
         None if nothing is held out.
         """
-        if not self.early_stopping or weights.sum() < FEWEST_FOR_FOLDS:
+        if weights.sum() < FEWEST_FOR_FOLDS:
             return None
         groups = ensemble.groups_of(x)
         if groups.max() + 1 < FEWEST_FOR_FOLDS:

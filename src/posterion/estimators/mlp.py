@@ -133,6 +133,7 @@ class BayesianMLPClassifier(AbstractClassifier, AbstractMLP):
         Weights of the classes.
     early_stopping : bool, default=True
         Whether each network leaves out some rows, to stop by and to calibrate with. Never done below 60 different rows.
+        Without, only the first networks that choose the inputs (from 4,000 rows on) leave rows out.
     validation_fraction : 'auto' or float, default='auto'
         Share of the rows that each network leaves out; by default one over the number of networks, or a tenth that all
         leave out where larger networks meet 4,000 rows.
