@@ -57,6 +57,30 @@ def test_fit_tells_what_it_took_the_columns_for(capsys, folder, model, tmp_path)
     assert not (out / "report.html").exists()
 
 
+def test_ctrl_c_leaves_what_was_written(capsys, folder, model, tmp_path, monkeypatch):
+    import shutil
+
+    from posterion.report import table
+    from posterion.tabular import training
+    from posterion.tabular.folder import load_model
+
+    def interrupted(*arguments, **options):
+        raise KeyboardInterrupt
+
+    fitted, out = load_model(model), tmp_path / "model"
+    shutil.copytree(model, out)
+    typed = ("fit", folder / "patients.csv", "-t", "diagnosis", "-o", out)
+    monkeypatch.setattr(training, "fit_table", interrupted)
+    code, _, told = leave(capsys, *typed)
+    assert code == 130 and "Interrupted: nothing was written to" in told
+    assert (out / "report.html").exists()
+    monkeypatch.setattr(training, "fit_table", lambda *arguments, **options: (fitted, None))
+    monkeypatch.setattr(table, "table_report", interrupted)
+    code, _, told = leave(capsys, *typed)
+    assert code == 130 and "without its report" in told
+    assert load_model(out).target == "diagnosis" and not (out / "report.html").exists()
+
+
 def test_brackets_in_names_are_shown_as_they_are(capsys):
     """Rich would take them for markup, and "size [mm]" would lose its unit."""
     from posterion.cli.listing import Listing

@@ -1,6 +1,6 @@
 """The command ``posterion``: Typer commands over the public interface.
 
-Exit codes: 0 when it is done, 1 when it failed with a message, 2 when it was called wrongly.
+Exit codes: 0 when it is done, 1 when it failed with a message, 2 when it was called wrongly, 130 after Ctrl-C.
 """
 
 import io

@@ -14,8 +14,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
     help="Bayesian models by variational inference in JAX, with a verdict and honest predictions.",
-    epilog="Exit codes: 0 done, 1 failed (the message says why), 2 called wrongly. Compiled programs are kept in the "
-    "user's cache folder; POSTERION_CACHE names another one, or none if it is empty.",
+    epilog="Exit codes: 0 done, 1 failed (the message says why), 2 called wrongly, 130 interrupted. Compiled programs "
+    "are kept in the user's cache folder; POSTERION_CACHE names another one, or none if it is empty.",
 )
 
 

@@ -59,18 +59,21 @@ def fit(
     refuse_foreign(out)  # before any work
     frame = read_table(table)
     listing = Listing(quiet=quiet)
-    with listing.busy() as tell:
-        model, held = fit_table(
-            frame, target, task=task, leave_out=drop or (), held_out=held_out, refer=refer, random_seed=seed, tell=tell
-        )
-        if report:
-            tell("Writing the report")
-            from posterion.report.table import table_report
+    options = {"task": task, "leave_out": drop or (), "held_out": held_out, "refer": refer, "random_seed": seed}
+    so_far = f"nothing was written to {out}"
+    try:
+        with listing.busy() as tell:
+            model, held = fit_table(frame, target, tell=tell, **options)
+            save_model(model, out)  # before the report, so that Ctrl-C leaves the model
+            so_far = f"the model is in {out}, without its report"
+            if report:
+                tell("Writing the report")
+                from posterion.report.table import table_report
 
-            page = table_report(model, held, source=table)
-        save_model(model, out)
-        if report:
-            page.write(out / REPORT)
+                table_report(model, held, source=table).write(out / REPORT)
+    except KeyboardInterrupt:
+        listing.say(f"Interrupted: {so_far}")
+        raise
     if as_json:
         print(json.dumps(_summary(model, out), indent=1, default=float))
         return
