@@ -89,7 +89,7 @@ def test_indicators_of_somebody_else_leave_the_numbers_their_pieces():
 def test_no_square_of_a_value_overflows_or_vanishes():
     x = np.random.default_rng(6).normal(size=(200, 2))
     outlier, tiny = x.copy(), x * [1.0, 1e-165]
-    outlier[0, 0] = 1e200
+    outlier[0] = 1e200, 1.7e308
     inputs = Columns.of(outlier, np.ones(200), codes=True).inputs(outlier)
     assert np.all(np.isfinite(inputs)) and np.corrcoef(inputs[1:, 0], x[1:, 0])[0, 1] > 0.9
     assert inputs[1:, 0].std() > 0.01

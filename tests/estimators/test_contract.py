@@ -153,6 +153,8 @@ def test_odd_tables(estimator):
     if name(estimator) != "BayesianPoissonRegressor":
         with pytest.raises(ValueError, match="n_samples=1"):
             clone(estimator).fit(x[:1], y[:1])
+        with pytest.raises(DataError, match="give y in other units"):
+            clone(estimator).fit(x, 1e200 * y)
 
 
 def test_weights_that_sum_to_one_are_shares_of_the_effective_rows():

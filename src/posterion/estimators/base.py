@@ -167,8 +167,9 @@ def generator(random_state: Any) -> np.random.Generator:
 
 def _refuse_missing(X: Any, x: np.ndarray, who: str) -> None:
     """Name the first column with a missing or infinite value."""
-    if np.isfinite(x.sum()) or np.all(np.isfinite(x)):
-        return
+    with np.errstate(over="ignore", invalid="ignore"):
+        if np.isfinite(x.sum()) or np.all(np.isfinite(x)):
+            return
     rows, columns = np.nonzero(~np.isfinite(x))
     names = _get_feature_names(X)
     column = columns[0] if names is None else repr(str(names[columns[0]]))

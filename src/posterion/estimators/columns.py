@@ -33,6 +33,7 @@ HEAVY = 0.2
 used."""
 ROUNDING = 2.0**-23
 """Of a value, how far another may be from it that is the same in half the precision."""
+LARGEST = np.finfo(np.float64).max
 MOST_PIECES, PIECES_EACH = 192, 32
 """Pieces of all columns together, and of one."""
 
@@ -87,6 +88,7 @@ class Columns:
         return len(self.kept) + sum(map(len, self.values)) + sum(len(e) - 1 for e in self.edges) + len(self.segments)
 
     @classmethod
+    @np.errstate(over="ignore")
     def of(
         cls,
         x: Float[np.ndarray, "rows columns"],
@@ -97,7 +99,7 @@ class Columns:
     ) -> "Columns":
         """Look at a table. ``codes`` is whether to look for categories, ``compress`` whether for long tails."""
         total = weights.sum()
-        mean, deviation = _moments(x, weights)
+        mean, deviation = moments(x, weights)
         kept = np.flatnonzero(deviation > 1e-10 * np.maximum(np.abs(mean), 1e-300))
         part = x[:, kept]
         middle = _quantile(part, weights, 0.5)
@@ -108,7 +110,7 @@ class Columns:
             away = far[:, column] > 0
             spread[column] = _quantile(far[away][:, [column]], weights[away], 0.5)[0]
         part = _compress(part, middle, spread, compressed)
-        mean, scale = _moments(part, weights)
+        mean, scale = moments(part, weights)
         coded, values = _codes_of(x, weights, kept) if codes else ([], [])
         if codes:
             for column in kept[compressed]:
@@ -183,7 +185,7 @@ class Columns:
         return np.concatenate([self.kept, columns, apart])
 
 
-def _moments(x: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def moments(x: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Mean and standard deviation of each column, in units of a power of two so that no square overflows."""
     exponent = np.frexp(np.abs(x).max(axis=0, initial=0))[1]
     units = np.ldexp(x, -exponent)
@@ -223,7 +225,9 @@ def _edges_of(x: np.ndarray, weights: np.ndarray, pieces: int) -> np.ndarray:
 def _compress(x: np.ndarray, middle: np.ndarray, spread: np.ndarray, which: np.ndarray) -> np.ndarray:
     if not which.any():
         return x
-    return np.where(which, np.arcsinh((x - middle) / spread), x)
+    with np.errstate(over="ignore"):
+        far = np.clip((x - middle) / spread, -LARGEST, LARGEST)
+    return np.where(which, np.arcsinh(far), x)
 
 
 def _quantile(x: np.ndarray, weights: np.ndarray, level: float) -> np.ndarray:

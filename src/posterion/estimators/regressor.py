@@ -11,6 +11,7 @@ from sklearn.utils.validation import (
 
 from posterion.errors import DataError, OptionError
 from posterion.estimators.base import AbstractEstimator, generator, tails_of
+from posterion.estimators.columns import moments
 
 
 class AbstractRegressor(RegressorMixin, AbstractEstimator):
@@ -199,13 +200,22 @@ class AbstractRegressor(RegressorMixin, AbstractEstimator):
         return self._predictive(X).sample(rng, int(n_samples))
 
 
+LEAST_SPREAD = 1e-150
+"""Of outcomes; below, and above its inverse, there are no variances."""
+
+
 def units_of(targets: np.ndarray, weights: np.ndarray) -> tuple[float, float]:
     """Mean and standard deviation of outcomes; a constant has the unit one."""
     if len(targets) < 2:
         raise DataError("n_samples=1: one sample says nothing about noise; give at least 2 rows")
-    offset = float(np.average(targets, weights=weights))
-    scale = float(np.sqrt(np.average((targets - offset) ** 2, weights=weights)))
-    return offset, scale if scale > 1e-12 * max(abs(offset), 1e-300) else 1.0
+    offset, scale = (float(found[0]) for found in moments(targets[:, None], weights))
+    if scale <= 1e-12 * abs(offset):
+        return offset, 1.0
+    if scale and not LEAST_SPREAD < scale < 1 / LEAST_SPREAD:
+        raise DataError(
+            f"y has a standard deviation of {scale:.3g}, whose square no float64 holds: give y in other units"
+        )
+    return offset, scale or 1.0
 
 
 def _variances(predictive: Any) -> dict[str, np.ndarray]:
