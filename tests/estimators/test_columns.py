@@ -93,6 +93,8 @@ def test_no_square_of_a_value_overflows_or_vanishes():
     inputs = Columns.of(outlier, np.ones(200), codes=True).inputs(outlier)
     assert np.all(np.isfinite(inputs)) and np.corrcoef(inputs[1:, 0], x[1:, 0])[0, 1] > 0.9
     assert inputs[1:, 0].std() > 0.01
+    without = Columns.of(outlier, np.r_[0.0, np.ones(199)], codes=True)
+    np.testing.assert_allclose(without.scale, x[1:].std(axis=0))
     np.testing.assert_allclose(*(Columns.of(each, np.ones(200), codes=True).inputs(each) for each in (x, tiny)))
 
 

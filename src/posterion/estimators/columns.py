@@ -98,6 +98,8 @@ class Columns:
         compress: bool = True,
     ) -> "Columns":
         """Look at a table. ``codes`` is whether to look for categories, ``compress`` whether for long tails."""
+        if not np.all(weights):  # a row of no weight is as if it were not there
+            x, weights = x[weights > 0], weights[weights > 0]
         total = weights.sum()
         mean, deviation = moments(x, weights)
         kept = np.flatnonzero(deviation > 1e-10 * np.maximum(np.abs(mean), 1e-300))
