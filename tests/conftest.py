@@ -38,6 +38,27 @@ def pytest_unconfigure(config):
         shutil.rmtree(config.posterion_cache, ignore_errors=True)
 
 
+def pytest_addoption(parser):
+    """Add the option to compile everywhere as users' programs are compiled."""
+    parser.addoption("--optimised", action="store_true", help="compile all tests' programs with XLA's full optimisation")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item):
+    """Let XLA optimise little while a test and its fixtures run, but for tests that are there for what it optimises.
+
+    Most tests compile for longer than they run, and optimising is half of that. The programs computed are the same;
+    only LLVM's optimisation of the machine code is left out. Compiled as users' programs are: tests marked `slow` or
+    `optimised`, whatever runs in a process that a test starts, and everything under `--optimised`.
+    """
+    thorough = item.config.getoption("--optimised") or any(map(item.get_closest_marker, ("slow", "optimised")))
+    jax.config.update("jax_disable_most_optimizations", not thorough)
+    try:
+        return (yield)
+    finally:
+        jax.config.update("jax_disable_most_optimizations", False)
+
+
 def _global_state() -> dict:
     """Everything of the process that belongs to the user and that a library could change."""
     state = {f"jax.config.{name}": value for name, value in jax.config.values.items()}
