@@ -40,7 +40,7 @@ def pytest_unconfigure(config):
 
 def pytest_addoption(parser):
     """Add the option to compile everywhere as users' programs are compiled."""
-    parser.addoption("--optimised", action="store_true", help="compile all tests' programs with XLA's full optimisation")
+    parser.addoption("--optimised", action="store_true", help="let XLA optimise every program fully")
 
 
 @pytest.hookimpl(wrapper=True)

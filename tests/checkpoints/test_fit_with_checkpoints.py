@@ -63,6 +63,7 @@ CASES = {
 }
 
 
+@pytest.mark.optimised
 @pytest.mark.parametrize(("case", "error"), [(case, StopIteration) for case in CASES] + [("rounds", KeyboardInterrupt)])
 def test_goes_on_to_the_same_bits_wherever_it_was_stopped(model, tmp_path, case, error):
     whole = fit_model(model, **CASES[case])

@@ -24,6 +24,9 @@ PICTURES = (
 )
 
 
+pytestmark = pytest.mark.optimised  # the first thing a user sees
+
+
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     said = io.StringIO()
