@@ -5,6 +5,7 @@ import os
 import shutil
 import sys
 import tempfile
+from pathlib import Path
 
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["MPLBACKEND"] = "Agg"
@@ -23,6 +24,12 @@ import pytest  # noqa: E402
 
 # PyMC and JAX keep millions of objects alive: walking through them at Python's own pace took an eighth of the suite.
 gc.set_threshold(200_000, 20, 100)
+
+
+HERE = Path(__file__).parent
+COMPILING = {"test_fit.py", "checkpoints", "compilation", "decisions", "diagnostics", "distributed", "engine"}
+COMPILING |= {"families", "methods", "objectives", "optim", "posterior", "predictive"}
+"""Folders of tests (and a file) whose programs XLA optimises little."""
 
 
 def pytest_configure(config):
@@ -45,14 +52,15 @@ def pytest_addoption(parser):
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item):
-    """Let XLA optimise little while a test and its fixtures run, but for tests that are there for what it optimises.
+    """Let XLA optimise little while tests of `COMPILING` run, but for those that are there for what it optimises.
 
-    Most tests compile for longer than they run, and optimising is half of that. The programs computed are the same;
-    only LLVM's optimisation of the machine code is left out. Compiled as users' programs are: tests marked `slow` or
-    `optimised`, whatever runs in a process that a test starts, and everything under `--optimised`.
+    They compile for longer than they run, and optimising is half of compiling large programs. What is left out is most
+    of LLVM's part, so results may differ in the last bits. Compiled as users' programs are: tests marked `slow` or
+    `optimised`, other folders, what runs in a process that a test starts, and everything under `--optimised`.
     """
     thorough = item.config.getoption("--optimised") or any(map(item.get_closest_marker, ("slow", "optimised")))
-    jax.config.update("jax_disable_most_optimizations", not thorough)
+    little = not thorough and item.path.relative_to(HERE).parts[0] in COMPILING
+    jax.config.update("jax_disable_most_optimizations", little)
     try:
         return (yield)
     finally:

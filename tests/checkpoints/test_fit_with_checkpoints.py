@@ -241,6 +241,7 @@ def kill_and_go_on(folder, options, keywords, kills, seed):
         np.testing.assert_array_equal(value, found[name], err_msg=name)
 
 
+@pytest.mark.optimised  # as the other processes do
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGKILL")
 def test_killed_twice_and_gone_on(tmp_path):
     kill_and_go_on(tmp_path, '{"n": 9000, "batch_size": 32}', {"n": 9000, "batch_size": 32}, 2, 0)
