@@ -28,7 +28,7 @@ gc.set_threshold(200_000, 20, 100)
 
 HERE = Path(__file__).parent
 COMPILING = {"test_fit.py", "checkpoints", "compilation", "decisions", "diagnostics", "distributed", "engine"}
-COMPILING |= {"families", "methods", "objectives", "optim", "posterior", "predictive"}
+COMPILING |= {"families", "methods", "objectives", "optim"}
 """Folders of tests (and a file) whose programs XLA optimises little."""
 
 

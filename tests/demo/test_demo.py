@@ -24,9 +24,6 @@ PICTURES = (
 )
 
 
-pytestmark = pytest.mark.optimised  # the first thing a user sees
-
-
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     said = io.StringIO()

@@ -49,7 +49,6 @@ def pair(request):
     return live, LoadedTarget(*through_json(live, x64=x64)), x64
 
 
-@pytest.mark.optimised
 def test_predictions_are_the_same_bits(pair):
     live, loaded, x64 = pair
     network = len(live.layout.variables[0].shape) == 2 and live.observed["out"].kind == "binary"
