@@ -198,6 +198,12 @@ def dropout_classes(x, y, new, seed, draws=50):
     return special.softmax(f, axis=2).mean(0)
 
 
+def nuts_classes(x, y, new, seed):
+    import _nuts_peer
+
+    return _nuts_peer.nuts_classes(x, y, new, seed)
+
+
 CLASSIFIERS = {
     "Posterion": posterion_classes,
     "Posterion logistic": posterion_logistic,
@@ -212,4 +218,5 @@ CLASSIFIERS = {
     ),
     "deep ensemble of 5": deep_ensemble_classes,
     "MC dropout": dropout_classes,
+    "NUTS": nuts_classes,
 }
