@@ -94,9 +94,11 @@ class Row:
 
 
 def number(value: float) -> str:
-    """Three significant digits, thousands apart, never in powers of ten; large numbers whole."""
+    """Three significant digits, thousands apart, in powers of ten only below 0.0001; large numbers whole."""
     if not math.isfinite(value):
         return str(value)
+    if 0 < abs(value) < 1e-4:
+        return f"{value:.1e}"
     digits = 3 if value == 0 else max(0, 2 - math.floor(math.log10(abs(value))))
     text = f"{value:,.{min(digits, 4)}f}"
     return text.rstrip("0").rstrip(".") if "." in text else text
