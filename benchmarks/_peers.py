@@ -139,7 +139,9 @@ REGRESSORS = {
     "HistGradientBoosting": _point(lambda seed: HistGradientBoostingRegressor(random_state=seed)),
     "LightGBM": _point(_lightgbm_regressor),
     "MLP (scikit-learn)": _point(
-        lambda seed: make_pipeline(StandardScaler(), MLPRegressor(hidden_layer_sizes=(50,), max_iter=1000, random_state=seed))
+        lambda seed: make_pipeline(
+            StandardScaler(), MLPRegressor(hidden_layer_sizes=(50,), max_iter=1000, random_state=seed)
+        )
     ),
     "Gaussian process": gaussian_process,
     "deep ensemble of 5": deep_ensemble,
@@ -214,7 +216,9 @@ CLASSIFIERS = {
     ),
     "LightGBM": _sklearn(_lightgbm_classifier),
     "MLP (scikit-learn)": _sklearn(
-        lambda seed: make_pipeline(StandardScaler(), MLPClassifier(hidden_layer_sizes=(64,), early_stopping=True, random_state=seed))
+        lambda seed: make_pipeline(
+            StandardScaler(), MLPClassifier(hidden_layer_sizes=(64,), early_stopping=True, random_state=seed)
+        )
     ),
     "deep ensemble of 5": deep_ensemble_classes,
     "MC dropout": dropout_classes,

@@ -60,7 +60,7 @@ def table(name: str, columns: slice = slice(None)) -> tuple[np.ndarray, np.ndarr
 CASES = (
     Case("breast cancer, 2 columns", (5, 5), "bernoulli", lambda: table("breast_cancer_wdbc", slice(2)), "small", True),
     Case("yacht", (10,), "normal", lambda: uci("yacht"), "small", True),
-    Case("pima", (10,), "bernoulli", lambda: table("pima"), "small"),
+    Case("pima", (10,), "bernoulli", lambda: table("pima"), "small", True),
     Case("concrete", (50,), "normal", lambda: uci("concrete"), "middle", activation=jax.nn.relu),
     Case("energy", (50,), "normal", lambda: uci("energy"), "middle", activation=jax.nn.relu),
     Case("banana", (50,), "bernoulli", lambda: table("banana"), "middle", activation=jax.nn.relu),
@@ -147,6 +147,7 @@ def map_ensemble(case: Case, data: Split, seed: int, quick: bool, members: int =
 
 
 def nuts(case: Case, data: Split, seed: int, quick: bool):
+    """Its predictions, and R-hat of their means: the ninth decile over test rows, between two chains."""
     from numpyro.infer import MCMC, NUTS
 
     target = network(case, data)
@@ -160,8 +161,13 @@ def nuts(case: Case, data: Split, seed: int, quick: bool):
             start = jnp.asarray(target.initial_point(10 * seed + chain))
             mcmc.run(jax.random.key(1000 * seed + chain), init_params=start)
             chains.append(np.asarray(mcmc.get_samples()))
-    draws = np.concatenate(chains)[:: 1 if quick else 4]
-    return predict(target, draws, {"x": data.x_test}, key=jax.random.key(seed), x64=True)
+    new, key = {"x": data.x_test}, jax.random.key(seed)
+    chains = [draws[:: 1 if quick else 4] for draws in chains]
+    alone = [predict(target, draws, new, key=key, x64=True) for draws in chains]
+    between = np.var([found.mean["y"] for found in alone], axis=0, ddof=1)
+    within = np.mean([found.epistemic["y"] for found in alone], axis=0)
+    rhat = np.sqrt(1 - 1 / len(chains[0]) + between / np.maximum(within, 1e-12))
+    return predict(target, np.concatenate(chains), new, key=key, x64=True), float(np.quantile(rhat, 0.9))
 
 
 POSTERIORS: dict[str, Callable] = {
@@ -215,11 +221,11 @@ def main() -> None:
             reference = None
             if options.reference and case.reference and seed < 2:
                 began = time.process_time()
-                reference = nuts(case, data, seed, options.quick)
+                reference, rhat = nuts(case, data, seed, options.quick)
                 seconds = time.process_time() - began
                 score = float(np.mean(reference.log_score("y", data.y_test))) - data.shift
                 row = {"case": case.name, "posterior": "NUTS", "split": seed, "log_score": score}
-                keep(row | {"cpu_seconds": seconds}, options.quick)
+                keep(row | {"cpu_seconds": seconds, "rhat": rhat}, options.quick)
             for name, run in POSTERIORS.items():
                 if wanted(name, options.posteriors):
                     try:
@@ -289,7 +295,8 @@ def render() -> None:
             common = sorted(set(found) & set(scores[best]))
             differences = [found[s] - scores[best][s] for s in common]
             error = np.std(differences, ddof=1) / np.sqrt(len(common)) if len(common) > 1 and name != best else 0.0
-            text = f"{means[name]:.3f}" + (f" ± {error:.3f}" if error else "")
+            few = f" ({len(found)})" if len(found) < max(map(len, scores.values())) else ""
+            text = f"{means[name]:.3f}" + (f" ± {error:.3f}" if error else "") + few
             cells.append(f"**{text}**" if name == best else text)
         lines.append(f"| {case.name}, {'-'.join(map(str, case.hidden))} | " + " | ".join(cells) + " |")
     agreement = [r for r in rows if "sd_ratio" in r]
@@ -305,6 +312,11 @@ def render() -> None:
                 variation = [r["total_variation"] for r in found if "total_variation" in r]
                 shown = f"{np.mean(variation):.3f}" if variation else ""
                 lines.append(f"| {case.name}: {name} | {np.mean([r['sd_ratio'] for r in found]):.2f} | {shown} |")
+    known = {case.name: [r["rhat"] for r in rows if r["case"] == case.name and "rhat" in r] for case in CASES}
+    if any(known.values()):
+        said = [f"{name} {', '.join(f'{value:.2f}' for value in values)}" for name, values in known.items() if values]
+        lines += ["", "R-hat of NUTS's predictions between its two chains, ninth decile of the test rows, by split: "]
+        lines[-1] += "; ".join(said) + "."
     fill_in("table", lines)
     if NOISE.exists():
         fill_in("noise", _network_noise.tables(json.loads(NOISE.read_text())))

@@ -84,6 +84,10 @@ def page(records) -> str:
             if kind == "standard" and figure == "log_score":
                 rows |= {method: [f"{published[name]:.2f}" for name in SETS] for method, published in PUBLISHED.items()}
             parts.append(table(f"{title}: {what}", SETS, rows))
+        peers = [m for m in methods if m not in ("Posterion", "training mean and sd")]
+        if kind == "standard" and peers:
+            rows = {method: [lead(records, name, method) for name in SETS] for method in peers}
+            parts.append(table(f"{title}: log density of Posterion less theirs, on the same splits", SETS, rows))
         parts.append(said(records))
     if records.rows:
         parts.append(_records.provenance(records.rows))
@@ -94,6 +98,18 @@ def cell(records, figure: str, name: str, kind: str, method: str, decimals: int)
     values = records.values(figure, data=name, kind=kind, method=method)
     count = f" ({len(values)})" if 0 < len(values) < WHOLE[kind][name] else ""
     return _records.mean_and_error(values, decimals) + count
+
+
+def lead(records, name: str, method: str) -> str:
+    """Mean difference over the splits that both have been measured on, and its standard error."""
+    of = lambda method: {
+        r["split"]: r["log_score"]
+        for r in records.rows
+        if (r["data"], r["kind"], r["method"]) == (name, "standard", method)
+    }
+    ours, theirs = of("Posterion"), of(method)
+    differences = np.array([ours[split] - theirs[split] for split in sorted(set(ours) & set(theirs))])
+    return _records.mean_and_error(differences, 3) + (f" ({len(differences)})" if 0 < len(differences) < 20 else "")
 
 
 def verdicts(records) -> str:
