@@ -58,7 +58,7 @@ class Study:
         if not options.render:
             self._run(records, options)
         text = self.page(records)
-        if not options.quick and records.rows:
+        if not options.quick and options.json is None and records.rows:
             _records.update_page(ROOT / f"docs/benchmarks/{self.name}.md", text)
         print(text)
 
@@ -97,7 +97,9 @@ class Study:
         parser.add_argument(
             "--methods", type=lambda text: text.split(";"), default=list(self.methods), help="separated by ;"
         )
-        parser.add_argument("--json", type=Path, help="file of records, instead of the project's")
+        parser.add_argument(
+            "--json", type=Path, help="file of records, instead of the project's, whose page then stays as it is"
+        )
         parser.add_argument("--quick", action="store_true")
         parser.add_argument("--render", action="store_true")
         options = parser.parse_args()
