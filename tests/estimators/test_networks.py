@@ -1,12 +1,14 @@
 """Networks of the estimators: derivatives, curvature and evidence against closed forms, and what fits do with them."""
 
+from unittest import mock
+
 import numpy as np
 import pytest
 from scipy import special, stats
 
 from posterion.estimators import BayesianMLPClassifier, fitting
 from posterion.estimators.ensemble import Calibration
-from posterion.estimators.gauss_newton import find_mode
+from posterion.estimators.gauss_newton import _Problem, find_mode
 from posterion.estimators.kronecker import curvature
 from posterion.estimators.likelihoods import Bernoulli, Categorical, Poisson, StudentT
 from posterion.estimators.network import Network
@@ -47,6 +49,18 @@ def test_slopes_are_derivatives_and_whitened_is_their_covariance(likelihood):
     slopes = np.stack([likelihood.slope(f, np.array([v]))[0] for v in outcomes[:: 1 if len(outcomes) < 100 else 40]])
     p = p[:: 1 if len(p) < 100 else 40]
     np.testing.assert_allclose(white.T @ white, (slopes * (p / p.sum())[:, None]).T @ slopes, rtol=1e-3)
+
+
+def test_curvature_of_linear_classes_is_that_of_their_jacobian():
+    network, rows = Network(3, (), 4), np.array([1.0, 0.5, 2.0, 1.0, 1.0, 3.0])
+    weights, x, y = RNG.normal(size=network.size), RNG.normal(size=(6, 3)), np.array([0.0, 1, 2, 3, 1, 1])
+    f, jacobian = network.jacobian(weights, x)
+    white = (Categorical().whitened(f, jacobian) * np.sqrt(rows)[:, None, None]).reshape(-1, network.size)
+    slope = (rows[:, None, None] * Categorical().slope(f, y)[:, :, None] * jacobian).sum((0, 1))
+    with mock.patch("posterion.estimators.gauss_newton.BLOCK_BYTES", 8 * 4 * 4 * 4):  # four rows at a time
+        found = _Problem(network, x, y, rows, np.zeros(network.size), None).evaluated(weights, Categorical())
+    np.testing.assert_allclose(found[0], slope, atol=1e-12)
+    np.testing.assert_allclose(found[1], np.tril(white.T @ white), atol=1e-12)
 
 
 def test_evidence_of_a_linear_network_is_the_marginal_likelihood():

@@ -223,8 +223,10 @@ class _Problem:
             self._at = weights.copy()
             self._blocks = []
             self._matrix = np.zeros((self.network.size, self.network.size), order="F")
+            if self._is_linear_in_several:
+                self._matrix = self._matrix_of_linear(weights, likelihood)
             unit = replace(likelihood, variance=1.0) if isinstance(likelihood, StudentT) else likelihood
-            for block in blocks_of(len(self.inputs), self.network):
+            for block in [] if self._is_linear_in_several else blocks_of(len(self.inputs), self.network):
                 f, jacobian = self.network.jacobian(weights, self.inputs[block])
                 white = unit.whitened(f, jacobian)
                 if self._uneven:
@@ -233,6 +235,9 @@ class _Problem:
                 self._matrix = blas.dsyrk(1.0, white.T, beta=1.0, c=self._matrix, lower=1, overwrite_c=1)
                 self._blocks.append((block, f, jacobian if len(self._blocks) < KEPT_BLOCKS else None))
         slope = np.zeros(self.network.size)
+        if self._is_linear_in_several:
+            pull = likelihood.slope(self.network.apply(weights, self.inputs), self.targets)
+            slope += (_with_a_one(self.inputs).T @ (self.row_weights[:, None] * pull)).ravel()
         for block, f, jacobian in self._blocks:
             if jacobian is None:
                 jacobian = self.network.jacobian(weights, self.inputs[block])[1]
@@ -240,6 +245,29 @@ class _Problem:
             slope += pull.ravel() @ jacobian.reshape(-1, self.network.size)
         scale = 1 / likelihood.variance if isinstance(likelihood, StudentT) else 1.0
         return slope, self._matrix * scale
+
+    @property
+    def _is_linear_in_several(self) -> bool:
+        """Whether several outputs are linear: most of their Jacobian is zeros, and products with it are in vain."""
+        return not self.network.hidden and self.network.outputs > 1
+
+    def _matrix_of_linear(self, weights: np.ndarray, likelihood: Likelihood) -> np.ndarray:
+        """The Gauss-Newton matrix, for each pair of outputs the inputs' products weighted by the pair's curvature."""
+        outputs, inputs = self.network.outputs, self.network.features + 1
+        pairs = np.zeros((outputs, outputs, inputs, inputs))
+        step = max(1, BLOCK_BYTES // (8 * outputs * max(outputs, inputs)))
+        for begin in range(0, len(self.inputs), step):
+            block = slice(begin, begin + step)
+            f, a = self.network.apply(weights, self.inputs[block]), _with_a_one(self.inputs[block])
+            root = likelihood.whitened(f, np.broadcast_to(np.eye(outputs), (len(f), outputs, outputs)))
+            curvature = self.row_weights[block][:, None, None] * (root.transpose(0, 2, 1) @ root)
+            for one in range(outputs):
+                # Pairs (one, others up to it) in one product; the others mirror them.
+                left = (curvature[:, one, : one + 1, None] * a[:, None]).reshape(len(f), -1)
+                pairs[one, : one + 1] += (left.T @ a).reshape(one + 1, inputs, inputs)
+        lower = np.tril_indices(outputs, -1)
+        pairs[lower[1], lower[0]] = pairs[lower]
+        return np.asfortranarray(np.tril(pairs.transpose(2, 0, 3, 1).reshape(self.network.size, -1)))
 
     def curvature(self, weights: np.ndarray, alpha: np.ndarray, likelihood: Likelihood):
         """Slope of the log joint density and the Gauss-Newton matrix (its lower triangle)."""
@@ -294,6 +322,10 @@ class _Problem:
         updated = np.clip((determined + 1e-3) / (squares + 1e-3), *ALPHA_BOUNDS)
         updated[self.network.output_bias_group] = alpha[self.network.output_bias_group]
         return updated
+
+
+def _with_a_one(inputs: np.ndarray) -> np.ndarray:
+    return np.concatenate([inputs, np.ones((len(inputs), 1))], axis=1)
 
 
 def blocks_of(rows: int, network: Network) -> list[slice]:
