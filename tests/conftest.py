@@ -5,7 +5,6 @@ import os
 import shutil
 import sys
 import tempfile
-from pathlib import Path
 
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["MPLBACKEND"] = "Agg"
@@ -26,12 +25,6 @@ import pytest  # noqa: E402
 gc.set_threshold(200_000, 20, 100)
 
 
-HERE = Path(__file__).parent
-COMPILING = {"test_fit.py", "checkpoints", "compilation", "decisions", "diagnostics", "distributed", "engine"}
-COMPILING |= {"families", "methods", "objectives", "optim"}
-"""Folders of tests (and a file) whose programs XLA optimises little."""
-
-
 def pytest_configure(config):
     """Give the session a compilation cache: shared by its workers and the processes tests start, empty at the start."""
     if not hasattr(config, "workerinput"):
@@ -43,28 +36,6 @@ def pytest_unconfigure(config):
     """Remove the session's compilation cache."""
     if hasattr(config, "posterion_cache"):
         shutil.rmtree(config.posterion_cache, ignore_errors=True)
-
-
-def pytest_addoption(parser):
-    """Add the option to compile everywhere as users' programs are compiled."""
-    parser.addoption("--optimised", action="store_true", help="let XLA optimise every program fully")
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_protocol(item):
-    """Let XLA optimise little while tests of `COMPILING` run, but for those that are there for what it optimises.
-
-    They compile for longer than they run, and optimising is half of compiling large programs. What is left out is most
-    of LLVM's part, so results may differ in the last bits. Compiled as users' programs are: tests marked `slow` or
-    `optimised`, other folders, what runs in a process that a test starts, and everything under `--optimised`.
-    """
-    thorough = item.config.getoption("--optimised") or any(map(item.get_closest_marker, ("slow", "optimised")))
-    little = not thorough and item.path.relative_to(HERE).parts[0] in COMPILING
-    jax.config.update("jax_disable_most_optimizations", little)
-    try:
-        return (yield)
-    finally:
-        jax.config.update("jax_disable_most_optimizations", False)
 
 
 def _global_state() -> dict:

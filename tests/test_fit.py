@@ -62,7 +62,6 @@ def fit(target, **options):
     return po.fit(target, progress=False, **{"random_seed": 1, **options})
 
 
-@pytest.mark.optimised
 @pytest.mark.parametrize("scales", [(1.0, 1.0, 1.0), (1e-3, 1.0, 1e4)])
 def test_conjugate_regression_in_closed_form_whatever_the_units(scales):
     target = ConjugateRegression(scales)
@@ -99,7 +98,6 @@ def test_mini_batches_agree_with_all_rows():
     assert np.mean(batched.hist[-2000:]) == pytest.approx(-batched.elbo, abs=5)
 
 
-@pytest.mark.optimised
 def test_the_same_seed_gives_the_same_bits_and_another_does_not():
     target = network(num_rows=50)
     first, again, other = (fit(target, n=500, random_seed=seed) for seed in (3, 3, 4))

@@ -63,7 +63,6 @@ CASES = {
 }
 
 
-@pytest.mark.optimised
 @pytest.mark.parametrize(("case", "error"), [(case, StopIteration) for case in CASES] + [("rounds", KeyboardInterrupt)])
 def test_goes_on_to_the_same_bits_wherever_it_was_stopped(model, tmp_path, case, error):
     whole = fit_model(model, **CASES[case])
@@ -241,7 +240,6 @@ def kill_and_go_on(folder, options, keywords, kills, seed):
         np.testing.assert_array_equal(value, found[name], err_msg=name)
 
 
-@pytest.mark.optimised  # as the other processes do
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGKILL")
 def test_killed_twice_and_gone_on(tmp_path):
     kill_and_go_on(tmp_path, '{"n": 9000, "batch_size": 32}', {"n": 9000, "batch_size": 32}, 2, 0)

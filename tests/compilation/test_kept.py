@@ -94,7 +94,6 @@ def test_without_a_cache_nothing_is_kept(monkeypatch, tmp_path):
     assert traced.count == 2
 
 
-@pytest.mark.optimised
 def test_a_fit_by_kept_programs_is_the_same_to_the_last_bit(folder, monkeypatch):
     rows = np.random.default_rng(0).standard_normal(20)
 

@@ -62,7 +62,6 @@ def check_equal_to_one(result, cases, processes):
                     np.testing.assert_allclose(found[name], value, rtol=tolerance, atol=tolerance, err_msg=case)
 
 
-@pytest.mark.optimised  # as the other processes do
 def test_two_processes_equal_one(tmp_path):
     cases = ["batches"]
     shared = finish(start(tmp_path / "found", cases, processes=2, devices=1))

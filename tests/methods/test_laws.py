@@ -47,7 +47,6 @@ def test_every_method_is_here():
     assert set(SPREADS) == set(METHODS)
 
 
-@pytest.mark.optimised
 @pytest.mark.parametrize("name", cases(name for name, spread in SPREADS.items() if spread is not None))
 def test_conjugate_regression_to_the_same_bits_by_the_same_seed(name):
     approx, again = fit(regression(), name), fit(regression(), name)
