@@ -57,6 +57,7 @@ def test_equinox_module_is_an_argument():
     np.testing.assert_allclose(found, jnp.tanh(jax.vmap(network)(X)), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_flax_linen_with_layer_norm_and_dropout():
     linen = pytest.importorskip("flax.linen")
 

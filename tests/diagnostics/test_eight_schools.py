@@ -28,7 +28,7 @@ def target():
     )
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_a_scale_that_is_twice_too_wide_is_never_trusted(target, seed, tmp_path):
     approx = fit(target, po.DeterministicADVI(correct=False), random_seed=seed)
     first = repr(approx)

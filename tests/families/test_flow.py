@@ -22,6 +22,7 @@ def banana():
     return po.log_density(density, initial={"v": np.zeros(2)})
 
 
+@pytest.mark.slow
 def test_it_begins_as_a_gaussian():
     with jax.enable_x64(True):
         layout, key = Layout((Variable("v", (4,), (4,)),)), jax.random.key(0)

@@ -39,6 +39,7 @@ def evaluate(target, z, data=None):
         return jax.device_get(jax.jit(jax.value_and_grad(target.log_density))(jnp.asarray(z), arrays))
 
 
+@pytest.mark.slow
 def test_a_mixture_is_what_it_is_without_its_components():
     """Density, gradient, rows, moments, draws: those of the marginal model, which NumPyro can write as well."""
     ours, theirs = from_numpyro(mixture, (LINE,)), from_numpyro(marginal, (LINE,))

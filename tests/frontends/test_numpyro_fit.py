@@ -323,6 +323,7 @@ def test_dims_come_from_plates_and_from_the_user():
         from_numpyro(cases.radon, CASES["radon"].args, dims={"levle": ["county"]})
 
 
+@pytest.mark.slow
 def test_a_saved_posterior_predicts_without_the_model(tmp_path):
     case = CASES["radon"]
     approx = po.fit(case.model, model_args=case.args, n=300, random_seed=0, progress=False)

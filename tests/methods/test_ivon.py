@@ -91,6 +91,7 @@ def test_a_step_of_many_variables_is_the_same_by_pieces_and_its_loss_is_exact():
     np.testing.assert_allclose(info.loss, log_q + 0.5 * np.sum(np.cos(z) ** 2), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_weights_of_many_inputs_start_near_where_their_module_put_them():
     """Chance may move them by no more than they differ, 1/20 here, draws by half of that, or they would be drowned."""
     rng = np.random.default_rng(0)

@@ -58,6 +58,7 @@ def test_values_that_padding_holds_do_not_matter():
         )
 
 
+@pytest.mark.slow
 def test_path_gradient_is_unbiased_and_lands_without_noise():
     """The path-derivative gradient has the mean of the plain one, and no variance where q is the posterior."""
     with jax.enable_x64(True):

@@ -251,6 +251,7 @@ def test_less_noise_in_the_gradient_of_a_wide_network():
 FIT = {"n": 300, "batch_size": 8, "progress": False, "random_seed": 1}
 
 
+@pytest.mark.slow
 def test_fits_repeat_to_the_bit_and_go_on_from_a_checkpoint(tmp_path):
     target, method = target_of("twice"), po.ADVI(noise="local")
 

@@ -183,7 +183,7 @@ SIMULATED = {
 }
 
 
-@pytest.mark.parametrize("case", SIMULATED)
+@pytest.mark.parametrize("case", [pytest.param(c, marks=[pytest.mark.slow] * (c == "poisson")) for c in SIMULATED])
 def test_simulated_parts_agree_with_closed_forms(case):
     likelihood, make = SIMULATED[case]
     exact, target = make(likelihood), make(hand.simulated(likelihood))

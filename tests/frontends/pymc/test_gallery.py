@@ -12,7 +12,7 @@ from tests.frontends.pymc.gallery import regressions, structured, variational  #
 from tests.frontends.pymc.gallery.examples import EXAMPLES, built, table
 
 PAGE = Path(__file__).parents[3] / "docs/how-to/pymc_gallery.md"
-QUICK = {"logistic_out_of_sample", "radon_in_batches"}
+QUICK = {"logistic_out_of_sample"}
 FITTED = [
     pytest.param(name, marks=() if name in QUICK else pytest.mark.slow)
     for name, example in EXAMPLES.items()

@@ -160,6 +160,7 @@ def test_the_model_is_not_changed_and_not_kept_alive():
     assert np.isfinite(density(target))  # what was made of it still works
 
 
+@pytest.mark.slow
 def test_threads_at_once():
     """Building, specialising and evaluating in both precisions from several threads give what one thread gives."""
     x, y = classes(60)
