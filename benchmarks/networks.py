@@ -148,21 +148,26 @@ def map_ensemble(case: Case, data: Split, seed: int, quick: bool, members: int =
     return predict(target, np.stack(modes), {"x": data.x_test}, key=jax.random.key(seed), x64=False)
 
 
-def nuts(case: Case, data: Split, seed: int, quick: bool):
-    """Its predictions, and R-hat of their means: the ninth decile over test rows, between two chains."""
+def nuts_chains(target, seeds: list[tuple[int, int]], *, warmup: int, draws: int) -> list[np.ndarray]:
+    """Draws of NUTS, (draws, dim) for each pair of seeds: of the chain, and of where it starts."""
     from numpyro.infer import MCMC, NUTS
 
-    target = network(case, data)
+    chains = []
     with jax.enable_x64(True):
         arrays = target.as_arrays(target.data)
-        steps = 100 if quick else 1000
         kernel = NUTS(potential_fn=lambda z: -target.log_density(z, arrays), max_tree_depth=8)
-        chains = []
-        for chain in range(2):
-            mcmc = MCMC(kernel, num_warmup=steps // 2, num_samples=steps, progress_bar=False)
-            start = jnp.asarray(target.initial_point(10 * seed + chain))
-            mcmc.run(jax.random.key(1000 * seed + chain), init_params=start)
+        for seed, start in seeds:
+            mcmc = MCMC(kernel, num_warmup=warmup, num_samples=draws, progress_bar=False)
+            mcmc.run(jax.random.key(seed), init_params=jnp.asarray(target.initial_point(start)))
             chains.append(np.asarray(mcmc.get_samples()))
+    return chains
+
+
+def nuts(case: Case, data: Split, seed: int, quick: bool):
+    """Its predictions, and R-hat of their means: the ninth decile over test rows, between two chains."""
+    target, steps = network(case, data), 100 if quick else 1000
+    seeds = [(1000 * seed + chain, 10 * seed + chain) for chain in range(2)]
+    chains = nuts_chains(target, seeds, warmup=steps // 2, draws=steps)
     new, key = {"x": data.x_test}, jax.random.key(seed)
     chains = [draws[:: 1 if quick else 4] for draws in chains]
     alone = [predict(target, draws, new, key=key, x64=True) for draws in chains]

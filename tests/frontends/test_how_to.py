@@ -15,8 +15,9 @@ def test_the_code_of_the_page_runs(page, variable):
     names = {"__name__": "docs_example"}
     for block in re.findall(r"^```python\n(.*?)^```", (PAGES / page).read_text(), re.DOTALL | re.MULTILINE):
         exec(compile(block, page, "exec"), names)
+    verdict = names["approx"].diagnose()
     # Independent normals for groups and their spread are at the limit of 0.7, on which side depends on the draws.
-    assert names["approx"].diagnose().khat < 0.9
+    assert verdict.khat < 0.9 if page == "numpyro.md" else verdict.trustworthy
     found = names.get("new") or names["found"]
     assert found.mean[variable].shape == (2,)
     assert np.all(found.std[variable] > 0)

@@ -201,6 +201,7 @@ class _Problem:
         self._at: np.ndarray | None = None
         self._blocks: list = []
         self._matrix = np.zeros((0, 0))
+        self._linear = np.zeros(0), self._matrix
 
     def log_joint(self, weights: np.ndarray, alpha: np.ndarray, likelihood: Likelihood) -> float:
         with np.errstate(over="ignore", invalid="ignore"):
@@ -219,14 +220,16 @@ class _Problem:
         The matrix for unit noise is kept for the next call: between a mode's covariance and the next step only noise
         and prior precisions change.
         """
+        if not self.network.hidden and self.network.outputs > 1:
+            if self._at is None or not np.array_equal(self._at, weights):
+                self._at, self._linear = weights.copy(), self._evaluated_linear(weights, likelihood)
+            return self._linear[0], self._linear[1].copy(order="F")
         if self._at is None or not np.array_equal(self._at, weights):
             self._at = weights.copy()
             self._blocks = []
             self._matrix = np.zeros((self.network.size, self.network.size), order="F")
-            if self._is_linear_in_several:
-                self._matrix = self._matrix_of_linear(weights, likelihood)
             unit = replace(likelihood, variance=1.0) if isinstance(likelihood, StudentT) else likelihood
-            for block in [] if self._is_linear_in_several else blocks_of(len(self.inputs), self.network):
+            for block in blocks_of(len(self.inputs), self.network):
                 f, jacobian = self.network.jacobian(weights, self.inputs[block])
                 white = unit.whitened(f, jacobian)
                 if self._uneven:
@@ -235,9 +238,6 @@ class _Problem:
                 self._matrix = blas.dsyrk(1.0, white.T, beta=1.0, c=self._matrix, lower=1, overwrite_c=1)
                 self._blocks.append((block, f, jacobian if len(self._blocks) < KEPT_BLOCKS else None))
         slope = np.zeros(self.network.size)
-        if self._is_linear_in_several:
-            pull = likelihood.slope(self.network.apply(weights, self.inputs), self.targets)
-            slope += (_with_a_one(self.inputs).T @ (self.row_weights[:, None] * pull)).ravel()
         for block, f, jacobian in self._blocks:
             if jacobian is None:
                 jacobian = self.network.jacobian(weights, self.inputs[block])[1]
@@ -246,20 +246,19 @@ class _Problem:
         scale = 1 / likelihood.variance if isinstance(likelihood, StudentT) else 1.0
         return slope, self._matrix * scale
 
-    @property
-    def _is_linear_in_several(self) -> bool:
-        """Whether several outputs are linear: most of their Jacobian is zeros, and products with it are in vain."""
-        return not self.network.hidden and self.network.outputs > 1
+    def _evaluated_linear(self, weights: np.ndarray, likelihood: Likelihood) -> tuple[np.ndarray, np.ndarray]:
+        """The same for several linear outputs, from products of the inputs: most of their Jacobian is zeros.
 
-    def _matrix_of_linear(self, weights: np.ndarray, likelihood: Likelihood) -> np.ndarray:
-        """The Gauss-Newton matrix, for each pair of outputs the inputs' products weighted by the pair's curvature."""
+        For each pair of outputs the matrix is the inputs' products, weighted by the pair's curvature.
+        """
         outputs, inputs = self.network.outputs, self.network.features + 1
-        pairs = np.zeros((outputs, outputs, inputs, inputs))
+        pairs, slope = np.zeros((outputs, outputs, inputs, inputs)), np.zeros((inputs, outputs))
         step = max(1, BLOCK_BYTES // (8 * outputs * max(outputs, inputs)))
         for begin in range(0, len(self.inputs), step):
             block = slice(begin, begin + step)
-            f, a = self.network.apply(weights, self.inputs[block]), _with_a_one(self.inputs[block])
-            root = likelihood.whitened(f, np.broadcast_to(np.eye(outputs), (len(f), outputs, outputs)))
+            f, ((a, one_each),) = self.network.derivatives(weights, self.inputs[block])
+            slope += a.T @ (self.row_weights[block][:, None] * likelihood.slope(f, self.targets[block]))
+            root = likelihood.whitened(f, one_each)
             curvature = self.row_weights[block][:, None, None] * (root.transpose(0, 2, 1) @ root)
             for one in range(outputs):
                 # Pairs (one, others up to it) in one product; the others mirror them.
@@ -267,7 +266,8 @@ class _Problem:
                 pairs[one, : one + 1] += (left.T @ a).reshape(one + 1, inputs, inputs)
         lower = np.tril_indices(outputs, -1)
         pairs[lower[1], lower[0]] = pairs[lower]
-        return np.asfortranarray(np.tril(pairs.transpose(2, 0, 3, 1).reshape(self.network.size, -1)))
+        matrix = pairs.transpose(2, 0, 3, 1).reshape(self.network.size, -1)
+        return slope.ravel(), np.asfortranarray(np.tril(matrix))
 
     def curvature(self, weights: np.ndarray, alpha: np.ndarray, likelihood: Likelihood):
         """Slope of the log joint density and the Gauss-Newton matrix (its lower triangle)."""
@@ -322,10 +322,6 @@ class _Problem:
         updated = np.clip((determined + 1e-3) / (squares + 1e-3), *ALPHA_BOUNDS)
         updated[self.network.output_bias_group] = alpha[self.network.output_bias_group]
         return updated
-
-
-def _with_a_one(inputs: np.ndarray) -> np.ndarray:
-    return np.concatenate([inputs, np.ones((len(inputs), 1))], axis=1)
 
 
 def blocks_of(rows: int, network: Network) -> list[slice]:
